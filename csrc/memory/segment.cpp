@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "memory/segment.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <map>
+#include <mutex>
+#include <sstream>
+
+#include "base/check.h"
+
+namespace pinnedpg {
+
+namespace {
+
+/// The segments that this process has mapped, so that its ranks (threads) share one mapping: a race detector, and a
+/// GPU's page registration, go by address.
+struct Mapped {
+  std::mutex mutex;
+  std::map<uint64_t, std::weak_ptr<Segment>> by_id;
+};
+
+Mapped& mapped() {
+  static Mapped& instance = *new Mapped;  // never destroyed: ranks may outlive the static destructors
+  return instance;
+}
+
+uint64_t random_id() {
+  uint64_t id = 0;
+  SYS_CHECK(::getrandom(&id, sizeof id, 0), "segment: cannot draw a random id");
+  return id;
+}
+
+}  // namespace
+
+std::string Segment::Handle::to_string() const {
+  return concat(fd, ' ', id, ' ', bytes, ' ', creator.to_string());
+}
+
+Segment::Handle Segment::Handle::parse(const std::string& text) {
+  Handle handle;
+  std::istringstream in(text);
+  std::string creator;
+  in >> handle.fd >> handle.id >> handle.bytes >> std::ws;
+  std::getline(in, creator);
+  handle.creator = ProcessId::parse(creator);
+  return handle;
+}
+
+std::shared_ptr<Segment> Segment::create(size_t bytes) {
+  const uint64_t id = random_id();
+  // The id is in the memfd's name as well, where /proc shows it: that is how `open` knows that it got the right file.
+  const int fd = SYS_CHECK(::memfd_create(concat("pinnedpg-", id).c_str(), MFD_CLOEXEC),
+                           "segment: cannot create shared memory");
+  std::shared_ptr<Segment> segment(new Segment(fd, {ProcessId::self(), fd, id, bytes}));
+  SYS_CHECK(::ftruncate(fd, static_cast<off_t>(bytes)), concat("segment: cannot size ", bytes, " bytes"));
+  segment->data_ = static_cast<std::byte*>(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  if (segment->data_ == MAP_FAILED) throw_system_error("mmap", concat("segment: cannot map ", bytes, " bytes"));
+  std::lock_guard lock(mapped().mutex);
+  mapped().by_id[id] = segment;
+  return segment;
+}
+
+std::shared_ptr<Segment> Segment::open(const Handle& handle) {
+  std::lock_guard lock(mapped().mutex);
+  auto& known = mapped().by_id[handle.id];
+  if (auto segment = known.lock()) return segment;
+  const ProcessId self = ProcessId::self();
+  PINNEDPG_CHECK(handle.creator.boot == self.boot,
+                 "init: all ranks of a pinned group must run on one machine; got a rank on another one");
+  PINNEDPG_CHECK(handle.creator.pid_namespace == self.pid_namespace,
+                 "init: all ranks of a pinned group must see each other's processes; got another pid namespace. Run the "
+                 "containers with one pid namespace (docker run --pid=...)");
+  const std::string path = concat("/proc/", handle.creator.pid, "/fd/", handle.fd);
+  char target[128] = {};
+  const std::string name = concat("pinnedpg-", handle.id);
+  if (::readlink(path.c_str(), target, sizeof target - 1) < 0 || !std::strstr(target, name.c_str())) return nullptr;
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) return nullptr;
+  std::shared_ptr<Segment> segment(new Segment(fd, handle));
+  segment->data_ = static_cast<std::byte*>(::mmap(nullptr, handle.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  if (segment->data_ == MAP_FAILED) throw_system_error("mmap", concat("segment: cannot map ", handle.bytes, " bytes"));
+  known = segment;
+  return segment;
+}
+
+Segment::Segment(int fd, Handle handle) : handle_(handle), fd_(fd) {}
+
+Segment::~Segment() {
+  {
+    std::lock_guard lock(mapped().mutex);
+    const auto known = mapped().by_id.find(handle_.id);
+    if (known != mapped().by_id.end() && known->second.expired()) mapped().by_id.erase(known);
+  }
+  if (data_ != nullptr && data_ != MAP_FAILED) ::munmap(data_, handle_.bytes);
+  seal();
+}
+
+void Segment::reserve(size_t begin, size_t bytes) {
+  constexpr size_t kPage = 4096;
+  const size_t first = begin / kPage * kPage;
+  const size_t end = std::min((begin + bytes + kPage - 1) / kPage * kPage, handle_.bytes);
+  SYS_CHECK(::fallocate(fd_, 0, static_cast<off_t>(first), static_cast<off_t>(end - first)),
+            concat("segment: cannot reserve ", end - first, " bytes of host memory. Lower slot_bytes or depth in Options"));
+}
+
+void Segment::seal() {
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = -1;
+}
+
+}  // namespace pinnedpg

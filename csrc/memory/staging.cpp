@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "memory/staging.h"
+
+#include <algorithm>
+#include <cstring>
+#include <thread>
+
+#include "base/check.h"
+
+namespace pinnedpg {
+
+namespace {
+
+constexpr size_t kPage = 4096;
+
+/// Hands out consecutive, aligned places from a base (a null base only measures).
+struct Cursor {
+  std::byte* base;
+  size_t at = 0;
+
+  template <typename T>
+  T* take(size_t count, size_t alignment) {
+    at = (at + alignment - 1) / alignment * alignment;
+    T* place = reinterpret_cast<T*>(base + at);
+    at += count * sizeof(T);
+    return place;
+  }
+};
+
+}  // namespace
+
+Geometry Geometry::fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes) {
+  PINNEDPG_CHECK(slot_bytes >= 4096 && slot_bytes % 64 == 0,
+                 "options: slot_bytes must be a multiple of 64 and at least 4096; got ", slot_bytes);
+  PINNEDPG_CHECK(depth >= 4 && (depth & (depth - 1)) == 0 && depth <= 1024,
+                 "options: depth must be a power of two from 4 to 1024; got ", depth);
+  Geometry geometry{world_size, slot_bytes, depth, one_shot_bytes};
+  const auto fits = [&] { return Staging::bytes_needed(geometry) <= budget_bytes; };
+  while (!fits() && geometry.depth > 8) geometry.depth /= 2;
+  while (!fits() && geometry.slot_bytes / 2 >= 4096) geometry.slot_bytes = geometry.slot_bytes / 2 / 64 * 64;
+  while (!fits() && geometry.depth > 4) geometry.depth /= 2;
+  while (!fits() && geometry.slot_bytes / 2 >= 64) geometry.slot_bytes = geometry.slot_bytes / 2 / 64 * 64;
+  return geometry;
+}
+
+Staging::Staging(std::byte* base, const Geometry& geometry) : base_(base), geometry_(geometry) {
+  const auto ranks = static_cast<size_t>(geometry.world_size);
+  Cursor cursor{base};
+  control_ = cursor.take<Control>(1, kPage);
+  puts_ = cursor.take<Flag>(ranks, 64);
+  gots_ = cursor.take<Flag>(ranks, 64);
+  members_ = cursor.take<Member>(ranks, 64);
+  slots_ = cursor.take<std::byte>(ranks * slots_bytes(), kPage);
+  bytes_ = cursor.at;
+}
+
+size_t Staging::bytes_needed(const Geometry& geometry) { return Staging(nullptr, geometry).bytes_; }
+
+size_t Staging::slots_begin(int rank) const {
+  return static_cast<size_t>(slots_ - base_) + static_cast<size_t>(rank) * slots_bytes();
+}
+
+void abort_group(Control& control, const std::string& reason) {
+  uint32_t expected = 0;
+  if (control.abort.compare_exchange_strong(expected, 1)) {
+    const size_t bytes = std::min(reason.size(), sizeof control.reason - 1);
+    std::memcpy(control.reason, reason.data(), bytes);
+    control.reason[bytes] = 0;
+    control.abort.store(2, std::memory_order_release);
+  }
+  // A rank that dies between 1 and 2 must not hold the others: its reason is lost then, the abort is not.
+  for (int round = 0; round < 1000 && !control.aborted(); ++round) std::this_thread::yield();
+  control.abort.store(2, std::memory_order_release);
+  control.bell.ring();
+}
+
+}  // namespace pinnedpg

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "memory/bell.h"
+#include "memory/flag.h"
+#include "memory/label.h"
+#include "memory/process.h"
+
+namespace pinnedpg {
+
+/// How a segment is divided. The creator of a segment decides; the others read it there.
+struct Geometry {
+  int world_size = 1;
+  size_t slot_bytes = 64 << 10;     ///< of one rank for one step
+  uint32_t depth = 32;              ///< slots of one rank; a power of two, at least 4 (design.md, "Depth")
+  size_t one_shot_bytes = 64 << 10;  ///< up to here all_reduce takes one exchange
+
+  /// The largest slots, then the deepest ring, for which a group stays within `budget_bytes`, for any world size.
+  static Geometry fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes);
+};
+
+enum class Presence : uint32_t { kAbsent, kPresent, kLeft };
+
+/// What a rank shows of itself.
+struct alignas(64) Member {
+  std::atomic<Presence> presence;
+  ProcessId process;
+  alignas(64) std::array<Label, 4> labels;  ///< of its newest calls, by call number modulo 4
+};
+
+/// What all ranks of a group share beside flags and slots.
+struct alignas(64) Control {
+  Geometry geometry;
+  alignas(64) std::atomic<uint32_t> abort;  ///< 0; 1: a rank writes the reason; 2: aborted
+  char reason[1024];
+  Bell bell;
+
+  bool aborted() const { return abort.load(std::memory_order_acquire) == 2; }
+};
+
+/// The addresses in a segment, all from one cursor. Copies are cheap and refer to the same memory; it owns nothing.
+class Staging {
+ public:
+  /// Over a segment of at least `bytes_needed(geometry)` zeroed bytes.
+  Staging(std::byte* base, const Geometry& geometry);
+
+  static size_t bytes_needed(const Geometry& geometry);
+
+  const Geometry& geometry() const { return geometry_; }
+  Control& control() const { return *control_; }
+  Member& member(int rank) const { return members_[rank]; }
+  Flag& put(int rank) const { return puts_[rank]; }
+  Flag& got(int rank) const { return gots_[rank]; }
+  /// The slot of a rank for a step; the ring of slots is as deep as the geometry says.
+  std::byte* slot(int rank, uint32_t step) const {
+    return slots_ + (static_cast<size_t>(rank) * geometry_.depth + (step & (geometry_.depth - 1))) * geometry_.slot_bytes;
+  }
+  /// All slots of a rank, as an offset into the segment: the rank itself touches them first.
+  size_t slots_begin(int rank) const;
+  size_t slots_bytes() const { return geometry_.slot_bytes * geometry_.depth; }
+  /// Everything before the first slot.
+  size_t control_bytes() const { return slots_begin(0); }
+
+ private:
+  std::byte* base_;
+  Geometry geometry_;
+  Control* control_;
+  Member* members_;
+  Flag* puts_;
+  Flag* gots_;
+  std::byte* slots_;
+  size_t bytes_;
+};
+
+/// Makes every later call of the group raise `reason`. The first reason stays. Returns once the group is aborted.
+void abort_group(Control& control, const std::string& reason);
+
+}  // namespace pinnedpg
