@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "device/host_stream.h"
+
+#include <sched.h>
+
+#include <cstring>
+#include <vector>
+
+namespace pinnedpg {
+
+namespace {
+
+/// How long a sleeper goes without a look at its peers' lives. A killed peer is noticed within twice this.
+constexpr int kPatrolMilliseconds = 50;
+
+/// How many sources of a reduction stand on the thread's stack.
+constexpr size_t kFewSources = 64;
+
+bool all_reached(std::span<Flag* const> flags, uint32_t step) {
+  for (const Flag* flag : flags) {
+    if (!flag->has_reached(step)) return false;
+  }
+  return true;
+}
+
+/// Whether a rank that is waited for last ran on the core of this thread: it cannot arrive before this thread yields.
+bool shares_core(std::span<Flag* const> flags, uint32_t step) {
+  const int cpu = ::sched_getcpu();
+  for (const Flag* flag : flags) {
+    if (!flag->has_reached(step) && flag->cpu.load(std::memory_order_relaxed) == cpu) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+WaitPolicy WaitPolicy::for_ranks(int ranks) {
+  cpu_set_t cores;
+  const bool known = ::sched_getaffinity(0, sizeof cores, &cores) == 0;
+  const int core_count = known ? CPU_COUNT(&cores) : 1;
+  return core_count >= ranks ? WaitPolicy{200, 100} : WaitPolicy{0, 200};
+}
+
+void HostStream::copy(const Region& dst, const Region& src, Toward) {
+  if (dst.bytes() == 0) return;
+  if (dst.is_flat() && src.is_flat()) {
+    std::memcpy(dst.data, src.data, dst.bytes());
+    return;
+  }
+  for (size_t row = 0; row < dst.rows; ++row) {
+    std::memcpy(dst.data + row * dst.pitch, src.data + row * src.pitch, dst.row_bytes);
+  }
+}
+
+void HostStream::reduce(const Region& dst, std::span<const Region> srcs, Reduction reduction,
+                        std::span<const double> factors) {
+  const size_t count = dst.bytes() / element_bytes(reduction.dtype);
+  if (count == 0) return;
+  const void* few[kFewSources];
+  std::vector<const void*> many(srcs.size() > kFewSources ? srcs.size() : 0);
+  const void** sources = many.empty() ? few : many.data();
+  for (size_t i = 0; i < srcs.size(); ++i) sources[i] = srcs[i].data;
+  reduce_host(dst.data, {sources, srcs.size()}, count, reduction, factors);
+}
+
+void HostStream::arrive(Flag& flag, uint32_t step) {
+  flag.cpu.store(::sched_getcpu(), std::memory_order_relaxed);
+  flag.step.store(step);  // releases all that this thread has written before to whoever sees the step
+  bell_.ring();
+}
+
+bool HostStream::wait(std::span<Flag* const> flags, uint32_t step) {
+  if (all_reached(flags, step)) return true;
+  if (mode_ == Mode::kPoll) {
+    guard_.patrol(flags, step);
+    return false;
+  }
+  block(flags, step);
+  return true;
+}
+
+void HostStream::block(std::span<Flag* const> flags, uint32_t step) {
+  const int spins = shares_core(flags, step) ? 0 : policy_.spins;
+  for (int round = 0; round < spins; ++round) {
+    pause();
+    if (all_reached(flags, step)) return;
+  }
+  for (int round = 0; round < policy_.yields; ++round) {
+    ::sched_yield();
+    if (all_reached(flags, step)) return;
+  }
+  while (!all_reached(flags, step)) {
+    guard_.patrol(flags, step);
+    sleep(flags, step);
+  }
+}
+
+void HostStream::sleep(std::span<Flag* const> flags, uint32_t step) {
+  bell_.sleepers.fetch_add(1);
+  const uint32_t seen = bell_.rings.load();
+  if (!all_reached(flags, step)) bell_.sleep(seen, kPatrolMilliseconds);
+  bell_.sleepers.fetch_sub(1);
+}
+
+}  // namespace pinnedpg

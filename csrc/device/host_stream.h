@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include "device/stream.h"
+#include "device/wait_policy.h"
+#include "memory/bell.h"
+
+namespace pinnedpg {
+
+/// The host as a device: each verb is done by the calling thread before it returns. It holds no work and no state, so one
+/// object serves any number of calls of a group, one after the other.
+class HostStream final : public Stream {
+ public:
+  enum class Mode {
+    kBlock,  ///< `wait` returns when the flags are there
+    kPoll,   ///< `wait` looks once and returns at once: for a worker that has other queues to drive
+  };
+
+  HostStream(Mode mode, Bell& bell, Guard& guard, WaitPolicy policy)
+      : mode_(mode), bell_(bell), guard_(guard), policy_(policy) {}
+
+  void copy(const Region& dst, const Region& src, Toward toward) override;
+  void reduce(const Region& dst, std::span<const Region> srcs, Reduction reduction,
+              std::span<const double> factors) override;
+  void arrive(Flag& flag, uint32_t step) override;
+  bool wait(std::span<Flag* const> flags, uint32_t step) override;
+
+ private:
+  void block(std::span<Flag* const> flags, uint32_t step);
+  void sleep(std::span<Flag* const> flags, uint32_t step);
+
+  const Mode mode_;
+  Bell& bell_;
+  Guard& guard_;
+  const WaitPolicy policy_;
+};
+
+}  // namespace pinnedpg

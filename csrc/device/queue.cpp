@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "device/queue.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <thread>
+#include <vector>
+
+#include "device/wait_policy.h"
+
+namespace pinnedpg {
+
+namespace {
+
+/// The one thread that drives all queues of the process. It starts with the first task that no caller does itself.
+class Worker {
+ public:
+  /// Never destroyed: queues may be driven while static destructors run. A forked child has none of its parent's
+  /// threads and gets a worker of its own.
+  static Worker& of_this_process() {
+    static std::mutex mutex;
+    static Worker* worker = nullptr;
+    static pid_t owner = 0;
+    std::lock_guard lock(mutex);
+    if (owner != ::getpid()) {
+      worker = new Worker;
+      owner = ::getpid();
+    }
+    return *worker;
+  }
+
+  void activate(std::shared_ptr<Queue> queue) {
+    {
+      std::lock_guard lock(mutex_);
+      incoming_.push_back(std::move(queue));
+    }
+    awake_.notify_one();
+  }
+
+ private:
+  Worker() {
+    std::thread thread([this] { run(); });
+    ::pthread_setname_np(thread.native_handle(), "pinnedpg");
+    thread.detach();
+  }
+
+  [[noreturn]] void run() {
+    std::vector<std::shared_ptr<Queue>> active;
+    int held_rounds = 0;
+    for (;;) {
+      collect(active, held_rounds);
+      bool moved = false;
+      std::erase_if(active, [&](const auto& queue) {
+        const Queue::Drive result = queue->drive();
+        moved |= result != Queue::Drive::kHeld;
+        return result == Queue::Drive::kIdle;
+      });
+      held_rounds = moved ? 0 : held_rounds + 1;
+    }
+  }
+
+  /// Takes in what has come, after a pause that grows while all queues are held: spin, yield, naps of up to 1 ms.
+  void collect(std::vector<std::shared_ptr<Queue>>& active, int held_rounds) {
+    constexpr int kSpins = 50, kYields = 100;
+    if (!active.empty() && held_rounds > 0 && held_rounds <= kSpins) pause();
+    if (!active.empty() && held_rounds > kSpins && held_rounds <= kSpins + kYields) ::sched_yield();
+    std::unique_lock lock(mutex_);
+    const auto has_work = [&] { return !incoming_.empty(); };
+    if (active.empty()) {
+      awake_.wait(lock, has_work);
+    } else if (held_rounds > kSpins + kYields) {
+      const int nap = std::min(1000, 50 + (held_rounds - kSpins - kYields) * 10);
+      awake_.wait_for(lock, std::chrono::microseconds(nap), has_work);
+    }
+    for (auto& queue : incoming_) active.push_back(std::move(queue));
+    incoming_.clear();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable awake_;
+  std::vector<std::shared_ptr<Queue>> incoming_;
+};
+
+}  // namespace
+
+void Queue::end() {
+  // Tasks that came meanwhile found the queue busy and left the waking of the worker to this thread.
+  if (load_.fetch_sub(1, std::memory_order_acq_rel) > 1) Worker::of_this_process().activate(shared_from_this());
+}
+
+void Queue::push(std::shared_ptr<Task> task) {
+  uint32_t before;
+  {
+    std::lock_guard lock(mutex_);
+    tasks_.push_back(std::move(task));
+    before = load_.fetch_add(1, std::memory_order_acq_rel);
+  }
+  if (before == 0) Worker::of_this_process().activate(shared_from_this());
+}
+
+Queue::Drive Queue::drive() {
+  std::shared_ptr<Task> task;
+  {
+    std::lock_guard lock(mutex_);
+    task = tasks_.front();
+  }
+  std::exception_ptr error;
+  try {
+    if (!task->advance()) return Drive::kHeld;
+  } catch (...) {
+    error = std::current_exception();
+  }
+  uint32_t before;
+  {
+    std::lock_guard lock(mutex_);
+    tasks_.pop_front();
+    before = load_.fetch_sub(1, std::memory_order_acq_rel);
+  }
+  // After the queue is idle: who waits for this task may find the queue free for its next one.
+  task->finish(error);
+  return before == 1 ? Drive::kIdle : Drive::kMoved;
+}
+
+}  // namespace pinnedpg

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+namespace pinnedpg {
+
+/// How a thread waits for a flag: spins, then yields its core, then sleeps. A rank that spins while its peer shares the
+/// core costs that peer a time slice (4 ms measured), so only ranks with a core each spin.
+struct WaitPolicy {
+  int spins = 0;
+  int yields = 0;
+
+  /// For `ranks` ranks on this process's cores.
+  static WaitPolicy for_ranks(int ranks);
+};
+
+/// Tells the core that this is a wait loop.
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb" ::: "memory");
+#endif
+}
+
+}  // namespace pinnedpg
