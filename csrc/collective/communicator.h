@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "collective/exchange.h"
+#include "collective/watchdog.h"
+#include "memory/segment.h"
+
+namespace pinnedpg {
+
+/// One call of a communicator on its way: what each local member exchanges, and how far that has come.
+struct Call {
+  /// The exchanges of one member, one dependent on the other; members and ranks have equally many, in as many rounds.
+  using Leg = std::vector<Exchange>;
+
+  Label label;
+  std::chrono::milliseconds timeout{0};
+  std::vector<Leg> legs;
+  /// When all is done: replaces `legs` by what follows from it, or returns false. (all_to_all learns its sizes first.)
+  std::function<bool(std::vector<Leg>& legs)> next;
+
+  /// Where the motion stands: turn t puts chunk t - k of exchange k and gets its chunk t - k - 1. So a put runs ahead
+  /// of the get before it, and each exchange follows the one it depends on a chunk behind.
+  struct Cursor {
+    size_t turn = 0;
+    size_t exchange = 0;
+    bool gets = false;
+    size_t member = 0;
+    bool compared = false;  ///< the labels of all ranks
+    bool begun = false;
+  } at;
+};
+
+/// The membership of one or several ranks that one thread drives: the step, the order of waits, and nothing else in the
+/// house that synchronises. Calls come one after the other, on all ranks in the same order.
+class Communicator {
+ public:
+  /// For the ranks [first_rank, first_rank + local_count) of the staging; keeps `memory` mapped.
+  Communicator(std::shared_ptr<void> memory, Staging staging, int first_rank, int local_count,
+               Watchdog::Lookup lookup = {}, Watchdog::Names names = {});
+  /// The members leave; ranks that still wait for them are told so.
+  ~Communicator();
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  /// Carries the call on, on the lanes of each local member. False: a stream that is polled is held; come again. True:
+  /// all of it is queued (and, on the host, done). Raises GroupError, and then has aborted the group.
+  bool advance(Call& call, std::span<const Lanes> lanes);
+
+  void abort(const std::string& reason) { abort_group(staging_.control(), reason); }
+
+  const Staging& staging() const { return staging_; }
+  Watchdog& watchdog() { return watchdog_; }
+  int first_rank() const { return first_rank_; }
+  int local_count() const { return local_count_; }
+  uint64_t call_count() const { return calls_; }
+
+ private:
+  void begin(Call& call);
+  bool move(Call& call, std::span<const Lanes> lanes);
+  bool queue_puts(const Call& call, const Exchange& exchange, size_t chunk, Stream& stream);
+  bool queue_gets(Call& call, const Exchange& exchange, size_t chunk, Stream& stream);
+  void queue_reduction(const Exchange& exchange, const Round& round, Stream& stream);
+  void compare_labels(Call& call);
+
+  std::shared_ptr<void> memory_;
+  Staging staging_;
+  const int first_rank_;
+  const int local_count_;
+  Watchdog watchdog_;
+  std::vector<Flag*> puts_, gots_;  ///< of all ranks, by rank
+  uint32_t put_step_ = 0;           ///< the last one queued
+  uint32_t got_step_ = 0;
+  uint64_t calls_ = 0;
+  std::vector<double> factors_;  ///< by rank, of the call under way if it is a PREMUL_SUM; else empty
+  std::vector<Region> sources_;  ///< of the reduction being queued; kept so that a call allocates nothing for it
+};
+
+}  // namespace pinnedpg

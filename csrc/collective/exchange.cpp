@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "collective/exchange.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace pinnedpg {
+
+size_t Exchange::chunk_bytes(const Geometry& geometry) const {
+  if (!image.empty()) return shard_bytes;
+  const size_t bytes = geometry.slot_bytes / static_cast<size_t>(shard_count) / 64 * 64;
+  PINNEDPG_CHECK(bytes > 0, "options: a slot must hold 64 bytes for each of ", shard_count, " shards; got slot_bytes = ",
+                 geometry.slot_bytes);
+  return bytes;
+}
+
+size_t Exchange::rounds(const Geometry& geometry) const {
+  if (!image.empty() || shard_bytes == 0) return 1;
+  const size_t chunk = chunk_bytes(geometry);
+  return (shard_bytes + chunk - 1) / chunk;
+}
+
+}  // namespace pinnedpg

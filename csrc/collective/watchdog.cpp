@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "collective/watchdog.h"
+
+#include <iomanip>
+#include <sstream>
+
+#include "base/check.h"
+
+namespace pinnedpg {
+
+namespace {
+
+constexpr std::chrono::milliseconds kLookEvery{20};
+
+}  // namespace
+
+void Watchdog::begin(const char* name, std::chrono::milliseconds timeout) {
+  name_ = name;
+  timeout_ = timeout;
+  began_ = {};  // the clock is read when the first wait turns out to be long
+  check_abort();
+}
+
+void Watchdog::check_abort() const {
+  if (staging_.control().aborted()) throw GroupError(staging_.control().reason);
+}
+
+void Watchdog::patrol(std::span<Flag* const> flags, uint32_t step) {
+  check_abort();
+  const auto now = std::chrono::steady_clock::now();
+  if (began_ == std::chrono::steady_clock::time_point{}) began_ = last_look_ = now;
+  if (now - last_look_ < kLookEvery) return;
+  last_look_ = now;
+  for (const Flag* flag : flags) {
+    const uint32_t at = flag->step.load();
+    if (reached(at, step)) continue;
+    if (const auto rank = writer_of(flag)) {
+      look_after(*rank, at, step);
+    } else if (timed_out()) {
+      give_up_waiting_for("an earlier call of other members on the same memory");
+    }
+  }
+}
+
+std::optional<int> Watchdog::writer_of(const Flag* flag) const {
+  const int world_size = staging_.geometry().world_size;
+  for (const Flag* first : {&staging_.put(0), &staging_.got(0)}) {
+    if (flag >= first && flag < first + world_size) return static_cast<int>(flag - first);
+  }
+  return std::nullopt;
+}
+
+void Watchdog::look_after(int rank, uint32_t at, uint32_t step) {
+  if (staging_.member(rank).presence.load() == Presence::kLeft) {
+    give_up(concat(name_of(rank_), " waits for ", name_of(rank), ", which has left the group; it was ",
+                   whereabouts(rank, at, step)));
+  }
+  if (life_of(process_of(rank)) == Life::kGone) {
+    give_up(concat(name_of(rank_), " waits for ", name_of(rank), ", whose process ", process_of(rank).pid,
+                   " is gone; it was ", whereabouts(rank, at, step)));
+  }
+  if (!timed_out()) return;
+  const ProcessId process = process_of(rank);
+  const char* life[] = {"is alive", "is gone", "cannot be seen from here"};
+  std::string text = concat(name_of(rank), ", which is ", whereabouts(rank, at, step));
+  if (process.pid != 0) text += concat("; its process ", process.pid, ' ', life[static_cast<int>(life_of(process))]);
+  give_up_waiting_for(text);
+}
+
+bool Watchdog::timed_out() const { return std::chrono::steady_clock::now() - began_ >= timeout_; }
+
+void Watchdog::give_up_waiting_for(const std::string& awaited) const {
+  const auto waited = std::chrono::steady_clock::now() - began_;
+  std::ostringstream text;
+  text << name_of(rank_) << " waited " << std::fixed << std::setprecision(1)
+       << std::chrono::duration<double>(waited).count() << " s (its time-out) for " << awaited;
+  give_up(text.str());
+}
+
+void Watchdog::give_up(const std::string& reason) const {
+  abort_group(staging_.control(), concat(name_, ": ", reason));
+  throw GroupError(staging_.control().reason);
+}
+
+std::string Watchdog::whereabouts(int rank, uint32_t at, uint32_t step) const {
+  if (staging_.member(rank).presence.load() == Presence::kAbsent) return "not in the group yet (it has made no call)";
+  return concat("at step ", at, " of ", step, last_call(rank));
+}
+
+std::string Watchdog::last_call(int rank) const {
+  // A torn read costs no more than an odd word in the text of an error.
+  const Label* newest = nullptr;
+  for (const Label& label : staging_.member(rank).labels) {
+    if (label.number != 0 && (newest == nullptr || label.number > newest->number)) newest = &label;
+  }
+  return newest == nullptr ? "" : concat(", its last call ", newest->to_string(), ", call ", newest->number);
+}
+
+ProcessId Watchdog::process_of(int rank) const {
+  if (staging_.member(rank).presence.load() != Presence::kAbsent) return staging_.member(rank).process;
+  return (lookup_ ? lookup_(rank) : std::nullopt).value_or(ProcessId{});
+}
+
+}  // namespace pinnedpg

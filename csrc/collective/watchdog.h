@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/check.h"
+#include "device/stream.h"
+#include "memory/staging.h"
+
+namespace pinnedpg {
+
+/// Ends waits that are in vain: the one place of deadlines and of looks at the peers' lives. It has no thread: whoever
+/// waits patrols. What it finds it makes known to all ranks by aborting the group, and raises it as GroupError.
+class Watchdog final : public Guard {
+ public:
+  /// Finds the process of a rank that has not joined the segment yet; may answer nothing.
+  using Lookup = std::function<std::optional<ProcessId>(int rank)>;
+
+  /// What a user knows a rank by, for error texts: "device 3". Empty: "rank 3".
+  using Names = std::function<std::string(int rank)>;
+
+  Watchdog(Staging staging, int rank, Lookup lookup, Names names = {})
+      : staging_(staging), rank_(rank), lookup_(std::move(lookup)), names_(std::move(names)) {}
+
+  /// A call begins: its name for error texts, and how long each may take.
+  void begin(const char* name, std::chrono::milliseconds timeout);
+
+  void patrol(std::span<Flag* const> flags, uint32_t step) override;
+
+  /// Raises if the group is aborted.
+  void check_abort() const;
+
+  std::string name_of(int rank) const { return names_ ? names_(rank) : concat("rank ", rank); }
+
+ private:
+  /// The rank whose flag that is; nothing for a flag of another group (see Exchange::After).
+  std::optional<int> writer_of(const Flag* flag) const;
+  void look_after(int rank, uint32_t at, uint32_t step);
+  bool timed_out() const;
+  [[noreturn]] void give_up_waiting_for(const std::string& awaited) const;
+  [[noreturn]] void give_up(const std::string& reason) const;
+  std::string whereabouts(int rank, uint32_t at, uint32_t step) const;
+  std::string last_call(int rank) const;
+  ProcessId process_of(int rank) const;
+
+  const Staging staging_;
+  const int rank_;
+  const Lookup lookup_;
+  const Names names_;
+  const char* name_ = "init";
+  std::chrono::milliseconds timeout_{0};
+  std::chrono::steady_clock::time_point began_;
+  std::chrono::steady_clock::time_point last_look_;
+};
+
+}  // namespace pinnedpg
