@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "c10d/team.h"
+#include "c10d/tensors.h"
+#include "c10d/work.h"
+#include "device/queue.h"
+
+namespace pinnedpg {
+
+/// One call of a process group, from its tensors to its work.
+class Operation final : public Task {
+ public:
+  /// The exchanges of local member `member`, for a geometry that is known only once the team is connected.
+  using Plan = std::function<Call::Leg(const Geometry& geometry, int member)>;
+
+  Operation(std::shared_ptr<Team> team, Tensors tensors, const Label& label, std::chrono::milliseconds timeout,
+            Plan plan, c10::intrusive_ptr<WorkPinned> work);
+
+  /// What follows once all exchanges are done (see Call::next).
+  void then(std::function<bool(std::vector<Call::Leg>&)> next) { call_.next = std::move(next); }
+
+  /// All of it, on the calling thread.
+  void run();
+
+  bool advance() override;
+  void finish(std::exception_ptr error) override { work_->complete(error); }
+
+ private:
+  struct Connecting;
+
+  void prepare();
+  bool connect_aside();
+
+  std::shared_ptr<Team> team_;
+  Tensors tensors_;
+  Call call_;
+  Plan plan_;
+  c10::intrusive_ptr<WorkPinned> work_;
+  std::shared_ptr<Connecting> connecting_;
+};
+
+}  // namespace pinnedpg

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+
+#include "memory/staging.h"
+
+namespace pinnedpg {
+
+/// What a user may choose of a group. The first rank's choice counts for all: it makes the segment.
+struct Options : c10d::Backend::Options {
+  Options() : c10d::Backend::Options("pinned") {}
+
+  int64_t slot_bytes = 0;      ///< of one rank for one step; 0: 64 KiB, or 1 MiB where ranks outnumber cores
+  int64_t depth = 0;           ///< slots of one rank, a power of two from 4; 0: 32, or 4 where ranks outnumber cores
+  int64_t one_shot_bytes = -1;  ///< all_reduce takes one exchange up to here; -1: 64 KiB
+  int64_t budget_bytes = 32 << 20;  ///< shared memory of one group in all; slots shrink to fit
+
+  /// The geometry for that many ranks. Raises ValueError for a choice that cannot be.
+  Geometry geometry(int world_size) const;
+};
+
+}  // namespace pinnedpg

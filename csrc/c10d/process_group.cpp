@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "c10d/process_group.h"
+
+#include <ATen/record_function.h>
+
+#include "base/log.h"
+#include "c10d/errors.h"
+#include "collective/collectives.h"
+
+namespace pinnedpg {
+
+namespace {
+
+ReduceOp op_of(const c10d::ReduceOp& op) {
+  switch (op.op_) {
+    case c10d::ReduceOp::SUM: return ReduceOp::kSum;
+    case c10d::ReduceOp::AVG: return ReduceOp::kAvg;
+    case c10d::ReduceOp::PRODUCT: return ReduceOp::kProduct;
+    case c10d::ReduceOp::MIN: return ReduceOp::kMin;
+    case c10d::ReduceOp::MAX: return ReduceOp::kMax;
+    case c10d::ReduceOp::BAND: return ReduceOp::kBand;
+    case c10d::ReduceOp::BOR: return ReduceOp::kBor;
+    case c10d::ReduceOp::BXOR: return ReduceOp::kBxor;
+    case c10d::ReduceOp::PREMUL_SUM: return ReduceOp::kPremulSum;
+    default: throw ValueError(concat("reduction: the op must be one of torch.distributed.ReduceOp's; got number ", int(op.op_)));
+  }
+}
+
+/// The rank's own factor of a PREMUL_SUM.
+double factor_of(const c10d::ReduceOp& op) {
+  const auto* supplement = static_cast<const c10d::NCCLPreMulSumSupplement*>(op.supplement_.get());
+  PINNEDPG_CHECK(supplement != nullptr, "reduction: PREMUL_SUM must carry a factor; got none");
+  return supplement->tensor_factor.defined() ? supplement->tensor_factor.item<double>() : supplement->double_factor;
+}
+
+}  // namespace
+
+ProcessGroupPinned::ProcessGroupPinned(c10::intrusive_ptr<c10d::Store> store, int rank, int size,
+                                       const pinnedpg::Options& options)
+    : Backend(rank, size),
+      options_(c10::make_intrusive<pinnedpg::Options>(options)),
+      rendezvous_(Rendezvous::join(std::move(store), rank, size, options_)) {
+  options_->geometry(size);  // a choice that cannot be is an error here, not at the first call
+  PINNEDPG_LOG(kInfo, kInit, "group '", options_->group_name, "': rank ", rank, " of ", size);
+}
+
+ProcessGroupPinned::~ProcessGroupPinned() { shutdown(); }
+
+c10::intrusive_ptr<c10d::Backend::Options> ProcessGroupPinned::getBackendOptions() {
+  return c10::make_intrusive<pinnedpg::Options>(*options_);
+}
+
+void ProcessGroupPinned::abort() {
+  std::lock_guard lock(mutex_);
+  closed_ = concat("the group was aborted by rank ", getRank());
+  for (auto& [tensors, team] : teams_) team->abort(closed_);
+}
+
+void ProcessGroupPinned::shutdown() {
+  std::lock_guard lock(mutex_);
+  if (closed_.empty()) closed_ = "the group was destroyed";
+  teams_.clear();  // what is queued keeps its team until it is done
+}
+
+std::shared_ptr<Team> ProcessGroupPinned::team(int tensors) {
+  std::lock_guard lock(mutex_);
+  if (!closed_.empty()) throw GroupError(closed_);
+  auto& team = teams_[tensors];
+  if (!team) team = std::make_shared<Team>(rendezvous_, tensors);
+  return team;
+}
+
+ProcessGroupPinned::Request ProcessGroupPinned::request(CallKind kind, c10d::OpType op, const char* title,
+                                                        std::chrono::milliseconds timeout, bool async) {
+  Label label;
+  label.kind = kind;
+  if (timeout.count() <= 0) timeout = options_->timeout;
+  return {op, title, label, timeout, async, Tensors(label.name()), {}, {}};
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::run(Request&& request, Operation::Plan plan,
+                                                    std::function<bool(std::vector<Call::Leg>&)> next) {
+  Label& label = request.label;
+  if (label.kind != CallKind::kBarrier) label.dtype = dtype_label(request.tensors.type());
+  auto work = c10::make_intrusive<WorkPinned>(getRank(), request.op, label.name(), request.title, ++sequence_,
+                                              std::move(request.inputs), std::move(request.outputs));
+  auto operation = std::make_shared<Operation>(team(label.tensors), std::move(request.tensors), label,
+                                               request.timeout, std::move(plan), work);
+  if (next) operation->then(std::move(next));
+  if (request.async || !queue_->try_begin()) {
+    queue_->push(std::move(operation));
+    return work;
+  }
+  try {
+    operation->run();
+  } catch (...) {
+    queue_->end();
+    work->complete(std::current_exception());
+    work->wait();  // raises
+  }
+  queue_->end();
+  work->complete(nullptr);
+  return work;
+}
+
+void ProcessGroupPinned::label_reduction(Request& request, const c10d::ReduceOp& op) const {
+  const ReduceOp ours = op_of(op);
+  const std::optional<DType> dtype = dtype_of(request.tensors.type());
+  PINNEDPG_CHECK(dtype && can_reduce({*dtype, ours}), request.label.name(), ": ", op_name(ours),
+                 " must be defined for the type; got torch.", dtype_label(request.tensors.type()).data());
+  request.label.reduces = static_cast<uint8_t>(1 + static_cast<int>(ours));
+  if (ours == ReduceOp::kPremulSum) request.label.factor = factor_of(op);
+}
+
+int ProcessGroupPinned::check_root(const Request& request, int64_t root, int64_t tensor, size_t tensors) const {
+  PINNEDPG_CHECK(root >= 0 && root < getSize(), request.label.name(), ": the root must be a rank of the group, 0 to ",
+                 getSize() - 1, "; got ", root);
+  PINNEDPG_CHECK(tensor >= 0 && tensor < static_cast<int64_t>(tensors), request.label.name(),
+                 ": the root's tensor must be one of the ", tensors, " given; got number ", tensor);
+  return static_cast<int>(root * static_cast<int64_t>(tensors) + tensor);
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::barrier(const c10d::BarrierOptions& opts) {
+  return with_torch_errors([&] {
+    return run(request(CallKind::kBarrier, c10d::OpType::BARRIER, "pinned:barrier", opts.timeout, opts.asyncOp),
+               [](const Geometry&, int) { return collectives::barrier(); });
+  });
+}
+
+}  // namespace pinnedpg

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "c10d/operation.h"
+#include "c10d/options.h"
+#include "c10d/team.h"
+#include "device/queue.h"
+
+namespace pinnedpg {
+
+/// The backend `pinned`: collectives of one machine's ranks through shared host memory.
+///
+/// All ranks make the same calls in the same order. A call with `asyncOp == false` on an idle group is done by the
+/// calling thread before it returns; any other is queued, in order, and done by the process's worker. Every collective
+/// meets all ranks: none returns before all have called it, and one whose calls do not fit raises on all of them.
+class ProcessGroupPinned final : public c10d::Backend {
+ public:
+  /// Shows this rank in the Store; makes no shared memory before the first call. `options` is copied.
+  ProcessGroupPinned(c10::intrusive_ptr<c10d::Store> store, int rank, int size, const pinnedpg::Options& options);
+  ~ProcessGroupPinned() override;
+
+  const std::string getBackendName() const override { return "pinned"; }
+  /// A copy: torch writes a child group's name and time-out into it.
+  c10::intrusive_ptr<c10d::Backend::Options> getBackendOptions() override;
+
+  using WorkPtr = c10::intrusive_ptr<c10d::Work>;
+  using TensorList = std::vector<at::Tensor>;
+
+  WorkPtr broadcast(TensorList& tensors, const c10d::BroadcastOptions& opts) override;
+  WorkPtr allreduce(TensorList& tensors, const c10d::AllreduceOptions& opts) override;
+  WorkPtr reduce(TensorList& tensors, const c10d::ReduceOptions& opts) override;
+  WorkPtr allgather(std::vector<TensorList>& outputs, TensorList& inputs, const c10d::AllgatherOptions& opts) override;
+  WorkPtr _allgather_base(at::Tensor& output, at::Tensor& input, const c10d::AllgatherOptions& opts) override;
+  WorkPtr gather(std::vector<TensorList>& outputs, TensorList& inputs, const c10d::GatherOptions& opts) override;
+  WorkPtr scatter(TensorList& outputs, std::vector<TensorList>& inputs, const c10d::ScatterOptions& opts) override;
+  WorkPtr reduce_scatter(TensorList& outputs, std::vector<TensorList>& inputs,
+                         const c10d::ReduceScatterOptions& opts) override;
+  WorkPtr _reduce_scatter_base(at::Tensor& output, at::Tensor& input,
+                               const c10d::ReduceScatterOptions& opts) override;
+  WorkPtr alltoall(TensorList& outputs, TensorList& inputs, const c10d::AllToAllOptions& opts) override;
+  WorkPtr alltoall_base(at::Tensor& output, at::Tensor& input, std::vector<int64_t>& output_splits,
+                        std::vector<int64_t>& input_splits, const c10d::AllToAllOptions& opts) override;
+  WorkPtr barrier(const c10d::BarrierOptions& opts) override;
+
+  void setSequenceNumberForGroup() override {}
+  uint64_t getSequenceNumberForGroup() override { return sequence_; }
+  void setTimeout(std::chrono::milliseconds timeout) override { options_->timeout = timeout; }
+
+  /// Every call under way or later, on every rank, raises. Not collective.
+  void abort() override;
+  /// Leaves the group: a rank that still waits for this one is told so. Not collective; may be called again.
+  void shutdown() override;
+
+ private:
+  /// What one call is, before it has exchanges.
+  struct Request {
+    c10d::OpType op;
+    const char* title;
+    Label label;
+    std::chrono::milliseconds timeout;
+    bool async;
+    Tensors tensors;
+    TensorList inputs, outputs;
+  };
+
+  Request request(CallKind kind, c10d::OpType op, const char* title, std::chrono::milliseconds timeout, bool async);
+  WorkPtr run(Request&& request, Operation::Plan plan, std::function<bool(std::vector<Call::Leg>&)> next = {});
+  WorkPtr exchange_all(Request&& request, std::vector<Region> inputs, std::vector<Region> outputs, bool even);
+  void label_reduction(Request& request, const c10d::ReduceOp& op) const;
+  int check_root(const Request& request, int64_t root, int64_t tensor, size_t tensors) const;
+  std::shared_ptr<Team> team(int tensors);
+
+  c10::intrusive_ptr<pinnedpg::Options> options_;
+  const Rendezvous rendezvous_;
+  std::shared_ptr<Queue> queue_ = std::make_shared<Queue>();
+  std::mutex mutex_;
+  std::map<int, std::shared_ptr<Team>> teams_;  ///< by the number of tensors in a call
+  std::string closed_;                           ///< why no call can be made any more; empty while it can
+  std::atomic<uint64_t> sequence_{0};
+};
+
+}  // namespace pinnedpg

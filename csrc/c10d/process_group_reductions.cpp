@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+// The calls of ProcessGroupPinned that reduce: all_reduce, reduce, reduce_scatter.
+#include "c10d/errors.h"
+#include "c10d/process_group.h"
+#include "collective/collectives.h"
+
+namespace pinnedpg {
+
+using c10d::OpType;
+using collectives::Seat;
+
+namespace {
+
+Reduction reduction_of(const Label& label, at::ScalarType type) {
+  return {*dtype_of(type), static_cast<ReduceOp>(label.reduces - 1)};
+}
+
+}  // namespace
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce(TensorList& tensors, const c10d::AllreduceOptions& opts) {
+  return with_torch_errors([&] {
+    auto call = request(CallKind::kAllReduce, OpType::ALLREDUCE, "pinned:all_reduce", opts.timeout, opts.asyncOp);
+    PINNEDPG_CHECK(!tensors.empty(), "all_reduce: there must be a tensor; got an empty list");
+    std::vector<Region> regions;
+    for (const auto& tensor : tensors) {
+      regions.push_back(call.tensors.input_output(tensor));
+      PINNEDPG_CHECK(tensor.numel() == tensors[0].numel(), "all_reduce: all tensors must have ", tensors[0].numel(),
+                     " elements; got ", tensor.numel());
+    }
+    label_reduction(call, opts.reduceOp);
+    call.label.tensors = static_cast<uint16_t>(tensors.size());
+    call.label.count = static_cast<uint64_t>(tensors[0].numel());
+    call.inputs = call.outputs = tensors;
+    const Reduction reduction = reduction_of(call.label, call.tensors.type());
+    const Seat first{getRank() * static_cast<int>(tensors.size()), getSize() * static_cast<int>(tensors.size())};
+    return run(std::move(call), [=, regions = std::move(regions)](const Geometry& geometry, int member) {
+      return collectives::all_reduce({first.rank + member, first.world_size}, regions[static_cast<size_t>(member)],
+                                     reduction, geometry.one_shot_bytes);
+    });
+  });
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce(TensorList& tensors, const c10d::ReduceOptions& opts) {
+  return with_torch_errors([&] {
+    auto call = request(CallKind::kReduce, OpType::REDUCE, "pinned:reduce", opts.timeout, opts.asyncOp);
+    PINNEDPG_CHECK(!tensors.empty(), "reduce: there must be a tensor; got an empty list");
+    const int root = check_root(call, opts.rootRank, opts.rootTensor, tensors.size());
+    const Seat first{getRank() * static_cast<int>(tensors.size()), getSize() * static_cast<int>(tensors.size())};
+    std::vector<Region> regions;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      // Only the root's tensor is written: the others keep what they hold.
+      const bool at_root = first.rank + static_cast<int>(i) == root;
+      regions.push_back(at_root ? call.tensors.input_output(tensors[i]) : call.tensors.input(tensors[i]));
+      PINNEDPG_CHECK(tensors[i].numel() == tensors[0].numel(), "reduce: all tensors must have ", tensors[0].numel(),
+                     " elements; got ", tensors[i].numel());
+    }
+    label_reduction(call, opts.reduceOp);
+    call.label.tensors = static_cast<uint16_t>(tensors.size());
+    call.label.root = root;
+    call.label.count = static_cast<uint64_t>(tensors[0].numel());
+    call.inputs = call.outputs = tensors;
+    const Reduction reduction = reduction_of(call.label, call.tensors.type());
+    return run(std::move(call), [=, regions = std::move(regions)](const Geometry&, int member) {
+      const Region& region = regions[static_cast<size_t>(member)];
+      return collectives::reduce({first.rank + member, first.world_size}, root, region, region, reduction);
+    });
+  });
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce_scatter(TensorList& outputs, std::vector<TensorList>& inputs,
+                                                               const c10d::ReduceScatterOptions& opts) {
+  return with_torch_errors([&] {
+    auto call = request(CallKind::kReduceScatter, OpType::REDUCE_SCATTER, "pinned:reduce_scatter", opts.timeout,
+                        opts.asyncOp);
+    const size_t lists = outputs.size(), members = lists * static_cast<size_t>(getSize());
+    PINNEDPG_CHECK(lists > 0 && inputs.size() == lists, "reduce_scatter: there must be a list of inputs for each of the ",
+                   lists, " outputs; got ", inputs.size(), " lists");
+    std::vector<Region> to;
+    std::vector<std::vector<Region>> from(lists);
+    for (const auto& output : outputs) to.push_back(call.tensors.output(output));
+    for (size_t i = 0; i < lists; ++i) {
+      PINNEDPG_CHECK(inputs[i].size() == members, "reduce_scatter: there must be ", members,
+                     " inputs, one for each rank; got ", inputs[i].size());
+      for (const auto& input : inputs[i]) {
+        from[i].push_back(call.tensors.input(input));
+        for (const Region& output : to) {
+          if (overlap_partly(output, from[i].back())) from[i].back() = call.tensors.copied_input(input);
+        }
+      }
+      const size_t own = static_cast<size_t>(getRank()) * lists + i;
+      PINNEDPG_CHECK(from[0][own].bytes() == to[i].bytes(), "reduce_scatter: input ", own, " must have the output's ",
+                     to[i].bytes(), " bytes; got ", from[0][own].bytes());
+      PINNEDPG_CHECK(hash_layout(from[i]) == hash_layout(from[0]),
+                     "reduce_scatter: all lists of inputs must have equal sizes");
+    }
+    label_reduction(call, opts.reduceOp);
+    call.label.tensors = static_cast<uint16_t>(lists);
+    call.label.layout = hash_layout(from[0]);
+    for (const auto& input : inputs[0]) call.label.count += static_cast<uint64_t>(input.numel());
+    for (const auto& list : inputs) call.inputs.insert(call.inputs.end(), list.begin(), list.end());
+    call.outputs = outputs;
+    const Reduction reduction = reduction_of(call.label, call.tensors.type());
+    const Seat first{getRank() * static_cast<int>(lists), static_cast<int>(members)};
+    return run(std::move(call), [=, from = std::move(from), to = std::move(to)](const Geometry&, int member) {
+      const auto i = static_cast<size_t>(member);
+      return collectives::reduce_scatter({first.rank + member, first.world_size}, from[i], to[i], reduction);
+    });
+  });
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::_reduce_scatter_base(at::Tensor& output, at::Tensor& input,
+                                                                     const c10d::ReduceScatterOptions& opts) {
+  return with_torch_errors([&] {
+    auto call = request(CallKind::kReduceScatter, OpType::_REDUCE_SCATTER_BASE, "pinned:reduce_scatter_tensor",
+                        opts.timeout, opts.asyncOp);
+    const Region to = call.tensors.output(output);
+    Region whole = call.tensors.input(input);
+    PINNEDPG_CHECK(input.numel() == output.numel() * getSize(), "reduce_scatter: the input must have ", getSize(), " x ",
+                   output.numel(), " elements; got ", input.numel());
+    const Region own = whole.cut(static_cast<size_t>(getRank()) * to.bytes(), to.bytes());
+    if (overlap(whole, to) && to.data != own.data) whole = call.tensors.copied_input(input);
+    label_reduction(call, opts.reduceOp);
+    call.label.count = static_cast<uint64_t>(input.numel());
+    call.inputs = {input};
+    call.outputs = {output};
+    const Reduction reduction = reduction_of(call.label, call.tensors.type());
+    return run(std::move(call), [=, seat = Seat{getRank(), getSize()}](const Geometry&, int) {
+      return collectives::reduce_scatter(seat, split_evenly(whole, seat.world_size), to, reduction);
+    });
+  });
+}
+
+}  // namespace pinnedpg

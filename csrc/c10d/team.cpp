@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "c10d/team.h"
+
+#include <thread>
+
+#include "base/log.h"
+
+namespace pinnedpg {
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+milliseconds since(steady_clock::time_point begin) {
+  return std::chrono::duration_cast<milliseconds>(steady_clock::now() - begin);
+}
+
+}  // namespace
+
+Rendezvous Rendezvous::join(c10::intrusive_ptr<c10d::Store> store, int rank, int world_size,
+                            c10::intrusive_ptr<Options> options) {
+  // Ranks construct groups over one Store equally often, so each finds the others of its own incarnation.
+  const int64_t incarnation = store->add(concat("pinnedpg/incarnation/", rank), 1);
+  Rendezvous rendezvous{std::move(store), rank, world_size, std::move(options), concat("pinnedpg/", incarnation, "/")};
+  rendezvous.publish(concat("process/", rank), ProcessId::self().to_string());
+  return rendezvous;
+}
+
+std::optional<std::string> Rendezvous::look_up(const std::string& key) const {
+  try {
+    if (!store->check({prefix + key})) return std::nullopt;
+    const std::vector<uint8_t> value = store->get(prefix + key);
+    return std::string(value.begin(), value.end());
+  } catch (const std::exception& error) {
+    throw GroupError(concat("init: the Store must answer; got ", error.what()));
+  }
+}
+
+void Rendezvous::publish(const std::string& key, const std::string& value) const {
+  store->set(prefix + key, std::vector<uint8_t>(value.begin(), value.end()));
+}
+
+std::optional<ProcessId> Rendezvous::process_of(int of_rank) const {
+  const auto text = look_up(concat("process/", of_rank));
+  return text ? std::make_optional(ProcessId::parse(*text)) : std::nullopt;
+}
+
+void Team::connect(const char* operation, milliseconds timeout) {
+  std::lock_guard lock(connecting_);
+  if (connected()) return;
+  check_abort(operation);
+  try {
+    seat(rendezvous_.rank == 0 ? create() : open(operation, timeout));
+  } catch (const std::exception& error) {
+    // The others count this call, and this rank has not made it: no later one could fit theirs.
+    std::lock_guard reason_lock(reason_mutex_);
+    abort_reason_ = error.what();
+    throw;
+  }
+}
+
+std::shared_ptr<Segment> Team::create() const {
+  const Geometry geometry = rendezvous_.options->geometry(rendezvous_.world_size * tensors_);
+  auto segment = Segment::create(Staging::bytes_needed(geometry));
+  const Staging staging(segment->data(), geometry);
+  segment->reserve(0, staging.control_bytes());
+  staging.control().geometry = geometry;
+  rendezvous_.publish(key(), segment->handle().to_string());
+  PINNEDPG_LOG(kInfo, kShm, "segment of ", segment->bytes(), " bytes for ", geometry.world_size, " ranks: ",
+               geometry.depth, " slots of ", geometry.slot_bytes, " bytes each");
+  return segment;
+}
+
+std::shared_ptr<Segment> Team::open(const char* operation, milliseconds timeout) const {
+  const auto begin = steady_clock::now();
+  for (milliseconds pause{1};; pause = std::min(2 * pause, milliseconds(20))) {
+    if (const auto text = rendezvous_.look_up(key())) {
+      if (auto segment = Segment::open(Segment::Handle::parse(*text))) return segment;
+    }
+    check_waiting(operation, since(begin), timeout);
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+void Team::check_abort(const char* operation) const {
+  std::lock_guard lock(reason_mutex_);
+  if (!abort_reason_.empty()) throw GroupError(concat(operation, ": ", abort_reason_));
+}
+
+void Team::check_waiting(const char* operation, milliseconds waited, milliseconds timeout) const {
+  check_abort(operation);
+  const auto first = rendezvous_.process_of(0);
+  if (first && life_of(*first) == Life::kGone) {
+    throw GroupError(concat(operation, ": rank ", rendezvous_.rank, " waits for rank 0, whose process ", first->pid,
+                            " is gone; it had made no call"));
+  }
+  if (waited < timeout) return;
+  throw GroupError(concat(operation, ": rank ", rendezvous_.rank, " waited ", waited.count() / 1000.0,
+                          " s (its time-out) for rank 0, which has made no call",
+                          tensors_ == 1 ? "" : concat(" with ", tensors_, " tensors"), " yet",
+                          first ? concat("; its process ", first->pid, " is alive") : "; it has not joined the group"));
+}
+
+void Team::seat(std::shared_ptr<Segment> segment) {
+  const Geometry geometry = reinterpret_cast<const Control*>(segment->data())->geometry;
+  const Staging staging(segment->data(), geometry);
+  const int first = rendezvous_.rank * tensors_;
+  segment->reserve(staging.slots_begin(first), staging.slots_bytes() * static_cast<size_t>(tensors_));
+  segment_ = segment;
+  owned_ = std::make_unique<Communicator>(
+      segment, staging, first, tensors_,
+      [at = rendezvous_, tensors = tensors_](int member) { return at.process_of(member / tensors); });
+  const WaitPolicy policy = WaitPolicy::for_ranks(rendezvous_.world_size);
+  Bell& bell = staging.control().bell;
+  blocking_ = std::make_unique<HostStream>(HostStream::Mode::kBlock, bell, owned_->watchdog(), policy);
+  polling_ = std::make_unique<HostStream>(HostStream::Mode::kPoll, bell, owned_->watchdog(), policy);
+  blocking_lanes_.assign(static_cast<size_t>(tensors_), {blocking_.get(), blocking_.get()});
+  polling_lanes_.assign(static_cast<size_t>(tensors_), {polling_.get(), polling_.get()});
+  std::lock_guard lock(reason_mutex_);
+  communicator_.store(owned_.get(), std::memory_order_release);
+  if (!abort_reason_.empty()) owned_->abort(abort_reason_);
+}
+
+bool Team::advance(Call& call, HostStream::Mode mode) {
+  const bool first = communicator().call_count() <= 1;
+  const bool done = communicator().advance(call, mode == HostStream::Mode::kBlock ? blocking_lanes_ : polling_lanes_);
+  // All ranks have taken part in a call, so all have mapped the segment.
+  if (done && first) segment_->seal();
+  return done;
+}
+
+void Team::abort(const std::string& reason) {
+  std::lock_guard lock(reason_mutex_);
+  abort_reason_ = reason;
+  if (connected()) communicator().abort(reason);
+}
+
+}  // namespace pinnedpg

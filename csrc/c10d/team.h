@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "base/check.h"
+#include "c10d/options.h"
+#include "collective/communicator.h"
+#include "device/host_stream.h"
+
+namespace pinnedpg {
+
+/// Where the processes of a group find each other: keys of the group's Store.
+struct Rendezvous {
+  c10::intrusive_ptr<c10d::Store> store;
+  int rank;
+  int world_size;
+  c10::intrusive_ptr<Options> options;
+  std::string prefix;  ///< of this incarnation's keys: a Store may have served an earlier group of that name
+
+  /// Shows this process to the others.
+  static Rendezvous join(c10::intrusive_ptr<c10d::Store> store, int rank, int world_size,
+                         c10::intrusive_ptr<Options> options);
+  /// The process of a rank; nothing while it has not joined.
+  std::optional<ProcessId> process_of(int rank) const;
+  std::optional<std::string> look_up(const std::string& key) const;
+  void publish(const std::string& key, const std::string& value) const;
+};
+
+/// The communicator for calls with `tensors` tensors on each rank, each a member of its own. It has no segment before its
+/// first call: `connect` makes (or opens) it, and blocks until the first rank has come as well.
+class Team {
+ public:
+  Team(const Rendezvous& rendezvous, int tensors) : rendezvous_(rendezvous), tensors_(tensors) {}
+
+  bool connected() const { return communicator_.load(std::memory_order_acquire) != nullptr; }
+  void connect(const char* operation, std::chrono::milliseconds timeout);
+
+  /// After `connect`.
+  Communicator& communicator() { return *communicator_.load(std::memory_order_relaxed); }
+  /// Carries a call on: to its end, or as far as it goes without blocking.
+  bool advance(Call& call, HostStream::Mode mode);
+
+  /// Every call that is under way or comes later raises the reason.
+  void abort(const std::string& reason);
+
+ private:
+  std::shared_ptr<Segment> create() const;
+  std::shared_ptr<Segment> open(const char* operation, std::chrono::milliseconds timeout) const;
+  void check_abort(const char* operation) const;
+  void check_waiting(const char* operation, std::chrono::milliseconds waited, std::chrono::milliseconds timeout) const;
+  void seat(std::shared_ptr<Segment> segment);
+  std::string key() const { return concat("segment/", tensors_); }
+
+  const Rendezvous rendezvous_;
+  const int tensors_;
+  std::mutex connecting_;
+  mutable std::mutex reason_mutex_;
+  std::string abort_reason_;
+  std::shared_ptr<Segment> segment_;
+  std::unique_ptr<Communicator> owned_;
+  std::unique_ptr<HostStream> blocking_, polling_;
+  std::vector<Lanes> blocking_lanes_, polling_lanes_;
+  std::atomic<Communicator*> communicator_{nullptr};
+};
+
+}  // namespace pinnedpg

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "c10d/tensors.h"
+
+#include <ATen/ATen.h>
+#include <ATen/MemoryOverlap.h>
+#include <c10/core/GradMode.h>
+
+#include "base/check.h"
+
+namespace pinnedpg {
+
+namespace {
+
+bool is_plain(const at::Tensor& tensor) {
+  return tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg();
+}
+
+Region region_of(const at::Tensor& tensor) {
+  return Region::flat(tensor.data_ptr(), static_cast<size_t>(tensor.numel()) * tensor.element_size());
+}
+
+}  // namespace
+
+void Tensors::check(const at::Tensor& tensor, const char* what) {
+  PINNEDPG_CHECK(tensor.defined(), operation_, ": ", what, " must be a tensor; got an undefined one");
+  PINNEDPG_CHECK(tensor.layout() == at::kStrided, operation_, ": ", what, " must be dense; got layout ",
+                 tensor.layout(), ". Call .to_dense() first");
+  PINNEDPG_CHECK(tensor.device().is_cpu(), operation_, ": ", what, " must be a CPU tensor; got one on ",
+                 tensor.device(), ". This version moves CPU tensors only");
+  if (type_ == at::ScalarType::Undefined) type_ = tensor.scalar_type();
+  PINNEDPG_CHECK(tensor.scalar_type() == type_, operation_, ": ", what, " must be of the type of the others, torch.",
+                 dtype_label(type_).data(), "; got torch.", dtype_label(tensor.scalar_type()).data());
+}
+
+Region Tensors::keep(at::Tensor tensor) {
+  kept_.push_back(std::move(tensor));
+  return region_of(kept_.back());
+}
+
+Region Tensors::input(const at::Tensor& tensor) {
+  check(tensor, "input");
+  return is_plain(tensor) ? keep(tensor) : copied_input(tensor);
+}
+
+Region Tensors::copied_input(const at::Tensor& tensor) {
+  c10::NoGradGuard no_grad;
+  return keep(tensor.detach().resolve_conj().resolve_neg().clone(at::MemoryFormat::Contiguous));
+}
+
+Region Tensors::result(const at::Tensor& tensor, bool read) {
+  check(tensor, "output");
+  if (is_plain(tensor)) return keep(tensor);
+  at::assert_no_internal_overlap(tensor);
+  const Region region = read ? copied_input(tensor)
+                             : keep(at::empty(tensor.sizes(), tensor.options().memory_format(std::nullopt)));
+  copies_.emplace_back(tensor, kept_.back());
+  return region;
+}
+
+void Tensors::write_back() {
+  c10::NoGradGuard no_grad;
+  for (auto& [users, ours] : copies_) users.detach().copy_(ours);
+}
+
+uint64_t hash_layout(std::span<const Region> regions) {
+  uint64_t hash = 0x9e3779b97f4a7c15;
+  bool even = true;
+  for (const Region& region : regions) {
+    hash = (hash ^ region.bytes()) * 0xff51afd7ed558ccd;
+    even &= region.bytes() == regions[0].bytes();
+  }
+  return even ? 0 : hash | 1;
+}
+
+std::vector<Region> split_evenly(const Region& whole, int parts) {
+  const size_t bytes = whole.bytes() / static_cast<size_t>(parts);
+  std::vector<Region> regions;
+  for (int i = 0; i < parts; ++i) regions.push_back(whole.cut(static_cast<size_t>(i) * bytes, bytes));
+  return regions;
+}
+
+bool overlap(const Region& one, const Region& other) {
+  return one.data < other.data + other.bytes() && other.data < one.data + one.bytes();
+}
+
+bool overlap_partly(const Region& one, const Region& other) {
+  return overlap(one, other) && (one.data != other.data || one.bytes() != other.bytes());
+}
+
+}  // namespace pinnedpg

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/region.h"
+#include "device/reduce_dtype.h"
+
+namespace pinnedpg {
+
+/// The tensors of one call as flat regions. Those that are not contiguous are staged in contiguous ones, outputs written
+/// back by `write_back`. Keeps all memory alive.
+class Tensors {
+ public:
+  explicit Tensors(const char* operation) : operation_(operation) {}
+
+  Region input(const at::Tensor& tensor);
+  Region output(const at::Tensor& tensor) { return result(tensor, false); }
+  Region input_output(const at::Tensor& tensor) { return result(tensor, true); }
+  /// A copy of an input that overlaps an output in a way that no schedule could heed.
+  Region copied_input(const at::Tensor& tensor);
+
+  /// Raises unless the tensor is one that can take part, of the type of all others of the call.
+  void check(const at::Tensor& tensor, const char* what);
+
+  void write_back();
+
+  const char* operation() const { return operation_; }
+  at::ScalarType type() const { return type_; }
+
+ private:
+  Region result(const at::Tensor& tensor, bool read);
+  Region keep(at::Tensor tensor);
+
+  const char* operation_;
+  at::ScalarType type_ = at::ScalarType::Undefined;
+  std::vector<at::Tensor> kept_;
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies_;  ///< (the user's, ours)
+};
+
+/// The sizes of uneven lists as one number, for the fingerprint; 0 where all are equal.
+uint64_t hash_layout(std::span<const Region> regions);
+
+/// Equal parts of a flat region.
+std::vector<Region> split_evenly(const Region& whole, int parts);
+
+/// Whether two flat regions share memory.
+bool overlap(const Region& one, const Region& other);
+
+/// Whether they share memory other than by being the same one: a copy between them by chunks could read what it wrote.
+bool overlap_partly(const Region& one, const Region& other);
+
+}  // namespace pinnedpg

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <torch/csrc/distributed/c10d/Work.hpp>
+
+#include <vector>
+
+namespace pinnedpg {
+
+/// A call that is under way or done. It runs whether or not anyone keeps or waits for it.
+class WorkPinned final : public c10d::Work {
+ public:
+  WorkPinned(int rank, c10d::OpType op, const char* name, const char* title, uint64_t sequence,
+             std::vector<at::Tensor> inputs, std::vector<at::Tensor> outputs);
+
+  /// Waits without a limit of its own (0 or less): the call itself ends at its group's time-out. A shorter wait that is
+  /// over raises and leaves the call running.
+  bool wait(std::chrono::milliseconds timeout = kNoTimeout) override;
+  void synchronize() override {}
+  std::vector<at::Tensor> result() override;
+  /// Its value is the list of output tensors.
+  c10::intrusive_ptr<c10::ivalue::Future> getFuture() override;
+  uint64_t getSequencenumber() const override { return sequence_; }
+
+  /// The call is over: with an error, or well.
+  void complete(std::exception_ptr error);
+
+ private:
+  void settle_future(std::unique_lock<std::mutex> lock);
+
+  const char* name_;
+  const uint64_t sequence_;
+  const std::vector<at::Tensor> outputs_;
+  c10::intrusive_ptr<c10::ivalue::Future> future_;  ///< made for the first who asks
+  bool settled_ = false;                            ///< the future is (being) completed, by the one who set this
+};
+
+}  // namespace pinnedpg

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include <pybind11/chrono.h>
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+#include "c10d/process_group.h"
+#include "module.h"
+
+namespace pinnedpg {
+
+namespace py = pybind11;
+
+namespace {
+
+template <typename T>
+using Holder = c10::intrusive_ptr<T>;
+
+}  // namespace
+
+void bind_c10d(py::module_& module) {
+  const py::module_ base = py::module_::import("torch._C._distributed_c10d");
+  const auto copy = [](const Options& self) { return c10::make_intrusive<Options>(self); };
+  py::class_<Options, Holder<Options>>(module, "Options", base.attr("Backend").attr("Options"),
+                                       "What a user may choose of a group; the first rank's choice counts for all.")
+      .def(py::init([](int64_t slot_bytes, int64_t depth, int64_t one_shot_bytes, int64_t budget_bytes,
+                       std::optional<std::chrono::milliseconds> timeout) {
+             auto options = c10::make_intrusive<Options>();
+             options->slot_bytes = slot_bytes;
+             options->depth = depth;
+             options->one_shot_bytes = one_shot_bytes;
+             options->budget_bytes = budget_bytes;
+             if (timeout) options->timeout = *timeout;
+             options->geometry(1);
+             return options;
+           }),
+           py::kw_only(), py::arg("slot_bytes") = 0, py::arg("depth") = 0, py::arg("one_shot_bytes") = -1,
+           py::arg("budget_bytes") = 32 << 20, py::arg("timeout") = py::none())
+      .def_readwrite("slot_bytes", &Options::slot_bytes)
+      .def_readwrite("depth", &Options::depth)
+      .def_readwrite("one_shot_bytes", &Options::one_shot_bytes)
+      .def_readwrite("budget_bytes", &Options::budget_bytes)
+      .def_readwrite("group_name", &Options::group_name)
+      .def_readwrite("global_ranks_in_group", &Options::global_ranks_in_group)
+      .def("__copy__", copy)
+      .def("__deepcopy__", [copy](const Options& self, const py::dict&) { return copy(self); });
+
+  py::class_<ProcessGroupPinned, Holder<ProcessGroupPinned>>(module, "ProcessGroupPinned", base.attr("Backend"),
+                                                             "The backend 'pinned' of one rank and group.")
+      .def(py::init([](const Holder<c10d::Store>& store, int rank, int size, const Holder<Options>& options) {
+             return c10::make_intrusive<ProcessGroupPinned>(store, rank, size, *options);
+           }),
+           py::arg("store"), py::arg("rank"), py::arg("size"), py::arg("options"),
+           py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("options", [](ProcessGroupPinned& self) {
+        return c10::static_intrusive_pointer_cast<Options>(self.getBackendOptions());
+      });
+}
+
+}  // namespace pinnedpg
