@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
 #include <pybind11/chrono.h>
+
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "c10d/process_group.h"

@@ -10,7 +10,8 @@
 
 namespace pinnedpg {
 
-/// The caller's fault, found before anything was queued: the group and its steps are as before. A `ValueError` in Python.
+/// The caller's fault, found before anything was queued: the group and its steps are as before. A `ValueError` in
+/// Python.
 struct ValueError : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
@@ -47,10 +48,10 @@ std::string concat(const Args&... args) {
   } while (false)
 
 /// Evaluates a system call that returns a negative number on failure and yields its result.
-#define SYS_CHECK(call, what)                                                                      \
-  ([&] {                                                                                           \
-    const auto result = (call);                                                                    \
-    if (result < 0) [[unlikely]]                                                                   \
-      ::pinnedpg::throw_system_error(#call, what);                                                 \
-    return result;                                                                                 \
+#define SYS_CHECK(call, what)                      \
+  ([&] {                                           \
+    const auto result = (call);                    \
+    if (result < 0) [[unlikely]]                   \
+      ::pinnedpg::throw_system_error(#call, what); \
+    return result;                                 \
   }())

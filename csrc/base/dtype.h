@@ -43,14 +43,14 @@ constexpr size_t element_bytes(DType dtype) {
 
 constexpr const char* dtype_name(DType dtype) {
   constexpr const char* names[kDTypeCount] = {
-      "uint8",   "int8",     "int16",   "int32",   "int64",     "uint16",     "uint32",        "uint64",      "bool",
-      "float16", "bfloat16", "float32", "float64", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2",
-      "float8_e4m3fnuz",     "float8_e5m2fnuz"};
+      "uint8",      "int8",          "int16",       "int32",           "int64",          "uint16",  "uint32",
+      "uint64",     "bool",          "float16",     "bfloat16",        "float32",        "float64", "complex64",
+      "complex128", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"};
   return names[static_cast<int>(dtype)];
 }
 
 constexpr const char* op_name(ReduceOp op) {
-  constexpr const char* names[kReduceOpCount] = {"SUM", "AVG",  "PRODUCT", "MIN",       "MAX",
+  constexpr const char* names[kReduceOpCount] = {"SUM",  "AVG", "PRODUCT", "MIN",       "MAX",
                                                  "BAND", "BOR", "BXOR",    "PREMUL_SUM"};
   return names[static_cast<int>(op)];
 }

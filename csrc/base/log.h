@@ -23,8 +23,8 @@ void log(LogLevel level, const std::string& text);
 }  // namespace pinnedpg
 
 /// Logs the concatenated arguments; they are not evaluated where nobody would see them.
-#define PINNEDPG_LOG(level, subsystem, ...)                                                              \
-  do {                                                                                                   \
-    if (::pinnedpg::logs(::pinnedpg::LogLevel::level, ::pinnedpg::Subsystem::subsystem)) [[unlikely]]    \
-      ::pinnedpg::log(::pinnedpg::LogLevel::level, ::pinnedpg::concat(__VA_ARGS__));                     \
+#define PINNEDPG_LOG(level, subsystem, ...)                                                           \
+  do {                                                                                                \
+    if (::pinnedpg::logs(::pinnedpg::LogLevel::level, ::pinnedpg::Subsystem::subsystem)) [[unlikely]] \
+      ::pinnedpg::log(::pinnedpg::LogLevel::level, ::pinnedpg::concat(__VA_ARGS__));                  \
   } while (false)

@@ -6,15 +6,15 @@
 
 namespace pinnedpg {
 
-/// The team of a queued operation is being connected by a thread of its own: that blocks until the first rank comes, and
-/// the worker has other queues to drive.
+/// The team of a queued operation is being connected by a thread of its own: that blocks until the first rank comes,
+/// and the worker has other queues to drive.
 struct Operation::Connecting {
   std::atomic<bool> done{false};
   std::exception_ptr error;
 };
 
-Operation::Operation(std::shared_ptr<Team> team, Tensors tensors, const Label& label,
-                     std::chrono::milliseconds timeout, Plan plan, c10::intrusive_ptr<WorkPinned> work)
+Operation::Operation(std::shared_ptr<Team> team, Tensors tensors, const Label& label, std::chrono::milliseconds timeout,
+                     Plan plan, c10::intrusive_ptr<WorkPinned> work)
     : team_(std::move(team)), tensors_(std::move(tensors)), plan_(std::move(plan)), work_(std::move(work)) {
   call_.label = label;
   call_.timeout = timeout;

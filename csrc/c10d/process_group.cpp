@@ -14,16 +14,27 @@ namespace {
 
 ReduceOp op_of(const c10d::ReduceOp& op) {
   switch (op.op_) {
-    case c10d::ReduceOp::SUM: return ReduceOp::kSum;
-    case c10d::ReduceOp::AVG: return ReduceOp::kAvg;
-    case c10d::ReduceOp::PRODUCT: return ReduceOp::kProduct;
-    case c10d::ReduceOp::MIN: return ReduceOp::kMin;
-    case c10d::ReduceOp::MAX: return ReduceOp::kMax;
-    case c10d::ReduceOp::BAND: return ReduceOp::kBand;
-    case c10d::ReduceOp::BOR: return ReduceOp::kBor;
-    case c10d::ReduceOp::BXOR: return ReduceOp::kBxor;
-    case c10d::ReduceOp::PREMUL_SUM: return ReduceOp::kPremulSum;
-    default: throw ValueError(concat("reduction: the op must be one of torch.distributed.ReduceOp's; got number ", int(op.op_)));
+    case c10d::ReduceOp::SUM:
+      return ReduceOp::kSum;
+    case c10d::ReduceOp::AVG:
+      return ReduceOp::kAvg;
+    case c10d::ReduceOp::PRODUCT:
+      return ReduceOp::kProduct;
+    case c10d::ReduceOp::MIN:
+      return ReduceOp::kMin;
+    case c10d::ReduceOp::MAX:
+      return ReduceOp::kMax;
+    case c10d::ReduceOp::BAND:
+      return ReduceOp::kBand;
+    case c10d::ReduceOp::BOR:
+      return ReduceOp::kBor;
+    case c10d::ReduceOp::BXOR:
+      return ReduceOp::kBxor;
+    case c10d::ReduceOp::PREMUL_SUM:
+      return ReduceOp::kPremulSum;
+    default:
+      throw ValueError(
+          concat("reduction: the op must be one of torch.distributed.ReduceOp's; got number ", int(op.op_)));
   }
 }
 
@@ -85,8 +96,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run(Request&& request, Operation
   if (label.kind != CallKind::kBarrier) label.dtype = dtype_label(request.tensors.type());
   auto work = c10::make_intrusive<WorkPinned>(getRank(), request.op, label.name(), request.title, ++sequence_,
                                               std::move(request.inputs), std::move(request.outputs));
-  auto operation = std::make_shared<Operation>(team(label.tensors), std::move(request.tensors), label,
-                                               request.timeout, std::move(plan), work);
+  auto operation = std::make_shared<Operation>(team(label.tensors), std::move(request.tensors), label, request.timeout,
+                                               std::move(plan), work);
   if (next) operation->then(std::move(next));
   if (request.async || !queue_->try_begin()) {
     queue_->push(std::move(operation));

@@ -2,11 +2,10 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
-#include <torch/csrc/distributed/c10d/Backend.hpp>
-
 #include <map>
 #include <memory>
 #include <mutex>
+#include <torch/csrc/distributed/c10d/Backend.hpp>
 
 #include "c10d/operation.h"
 #include "c10d/options.h"
@@ -42,8 +41,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   WorkPtr scatter(TensorList& outputs, std::vector<TensorList>& inputs, const c10d::ScatterOptions& opts) override;
   WorkPtr reduce_scatter(TensorList& outputs, std::vector<TensorList>& inputs,
                          const c10d::ReduceScatterOptions& opts) override;
-  WorkPtr _reduce_scatter_base(at::Tensor& output, at::Tensor& input,
-                               const c10d::ReduceScatterOptions& opts) override;
+  WorkPtr _reduce_scatter_base(at::Tensor& output, at::Tensor& input, const c10d::ReduceScatterOptions& opts) override;
   WorkPtr alltoall(TensorList& outputs, TensorList& inputs, const c10d::AllToAllOptions& opts) override;
   WorkPtr alltoall_base(at::Tensor& output, at::Tensor& input, std::vector<int64_t>& output_splits,
                         std::vector<int64_t>& input_splits, const c10d::AllToAllOptions& opts) override;
@@ -82,7 +80,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   std::shared_ptr<Queue> queue_ = std::make_shared<Queue>();
   std::mutex mutex_;
   std::map<int, std::shared_ptr<Team>> teams_;  ///< by the number of tensors in a call
-  std::string closed_;                           ///< why no call can be made any more; empty while it can
+  std::string closed_;                          ///< why no call can be made any more; empty while it can
   std::atomic<uint64_t> sequence_{0};
 };
 

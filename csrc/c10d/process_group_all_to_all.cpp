@@ -125,8 +125,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::alltoall_base(at::Tensor& output
                                                               std::vector<int64_t>& input_splits,
                                                               const c10d::AllToAllOptions& opts) {
   return with_torch_errors([&] {
-    auto call = request(CallKind::kAllToAll, OpType::ALLTOALL_BASE, "pinned:all_to_all_single", opts.timeout,
-                        opts.asyncOp);
+    auto call =
+        request(CallKind::kAllToAll, OpType::ALLTOALL_BASE, "pinned:all_to_all_single", opts.timeout, opts.asyncOp);
     const Region to = call.tensors.output(output);
     Region from = call.tensors.input(input);
     if (overlap(from, to)) from = call.tensors.copied_input(input);

@@ -41,7 +41,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::broadcast(TensorList& tensors, c
     call.inputs = call.outputs = tensors;
     const Seat first{getRank() * static_cast<int>(tensors.size()), getSize() * static_cast<int>(tensors.size())};
     return run(std::move(call), [=, regions = std::move(regions)](const Geometry&, int member) {
-      return collectives::broadcast({first.rank + member, first.world_size}, root, regions[static_cast<size_t>(member)]);
+      return collectives::broadcast({first.rank + member, first.world_size}, root,
+                                    regions[static_cast<size_t>(member)]);
     });
   });
 }
@@ -63,7 +64,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather(std::vector<TensorList
       const size_t own = static_cast<size_t>(getRank()) * lists + i;
       PINNEDPG_CHECK(to[0][own].bytes() == from[i].bytes(), "all_gather: output ", own, " must have the input's ",
                      from[i].bytes(), " bytes; got ", to[0][own].bytes());
-      PINNEDPG_CHECK(hash_layout(to[i]) == hash_layout(to[0]), "all_gather: all lists of outputs must have equal sizes");
+      PINNEDPG_CHECK(hash_layout(to[i]) == hash_layout(to[0]),
+                     "all_gather: all lists of outputs must have equal sizes");
     }
     for (size_t i = 0; i < lists; ++i) {
       const size_t own = static_cast<size_t>(getRank()) * lists + i;
@@ -129,10 +131,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::gather(std::vector<TensorList>& 
     call.label.root = root;
     call.label.count = static_cast<uint64_t>(inputs[0].numel());
     call.inputs = inputs;
-    return run(std::move(call),
-               [seat = Seat{getRank(), getSize()}, root, from, to = std::move(to)](const Geometry&, int) {
-                 return collectives::gather(seat, root, from, to);
-               });
+    return run(std::move(call), [seat = Seat{getRank(), getSize()}, root, from, to = std::move(to)](
+                                    const Geometry&, int) { return collectives::gather(seat, root, from, to); });
   });
 }
 
@@ -161,10 +161,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::scatter(TensorList& outputs, std
     call.label.root = root;
     call.label.count = static_cast<uint64_t>(outputs[0].numel());
     call.outputs = outputs;
-    return run(std::move(call),
-               [seat = Seat{getRank(), getSize()}, root, from = std::move(from), to](const Geometry&, int) {
-                 return collectives::scatter(seat, root, from, to);
-               });
+    return run(std::move(call), [seat = Seat{getRank(), getSize()}, root, from = std::move(from), to](
+                                    const Geometry&, int) { return collectives::scatter(seat, root, from, to); });
   });
 }
 

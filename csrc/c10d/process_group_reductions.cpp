@@ -71,11 +71,12 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce(TensorList& tensors, cons
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce_scatter(TensorList& outputs, std::vector<TensorList>& inputs,
                                                                const c10d::ReduceScatterOptions& opts) {
   return with_torch_errors([&] {
-    auto call = request(CallKind::kReduceScatter, OpType::REDUCE_SCATTER, "pinned:reduce_scatter", opts.timeout,
-                        opts.asyncOp);
+    auto call =
+        request(CallKind::kReduceScatter, OpType::REDUCE_SCATTER, "pinned:reduce_scatter", opts.timeout, opts.asyncOp);
     const size_t lists = outputs.size(), members = lists * static_cast<size_t>(getSize());
-    PINNEDPG_CHECK(lists > 0 && inputs.size() == lists, "reduce_scatter: there must be a list of inputs for each of the ",
-                   lists, " outputs; got ", inputs.size(), " lists");
+    PINNEDPG_CHECK(lists > 0 && inputs.size() == lists,
+                   "reduce_scatter: there must be a list of inputs for each of the ", lists, " outputs; got ",
+                   inputs.size(), " lists");
     std::vector<Region> to;
     std::vector<std::vector<Region>> from(lists);
     for (const auto& output : outputs) to.push_back(call.tensors.output(output));
@@ -116,8 +117,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::_reduce_scatter_base(at::Tensor&
                         opts.timeout, opts.asyncOp);
     const Region to = call.tensors.output(output);
     Region whole = call.tensors.input(input);
-    PINNEDPG_CHECK(input.numel() == output.numel() * getSize(), "reduce_scatter: the input must have ", getSize(), " x ",
-                   output.numel(), " elements; got ", input.numel());
+    PINNEDPG_CHECK(input.numel() == output.numel() * getSize(), "reduce_scatter: the input must have ", getSize(),
+                   " x ", output.numel(), " elements; got ", input.numel());
     const Region own = whole.cut(static_cast<size_t>(getRank()) * to.bytes(), to.bytes());
     if (overlap(whole, to) && to.data != own.data) whole = call.tensors.copied_input(input);
     label_reduction(call, opts.reduceOp);

@@ -68,8 +68,8 @@ std::shared_ptr<Segment> Team::create() const {
   segment->reserve(0, staging.control_bytes());
   staging.control().geometry = geometry;
   rendezvous_.publish(key(), segment->handle().to_string());
-  PINNEDPG_LOG(kInfo, kShm, "segment of ", segment->bytes(), " bytes for ", geometry.world_size, " ranks: ",
-               geometry.depth, " slots of ", geometry.slot_bytes, " bytes each");
+  PINNEDPG_LOG(kInfo, kShm, "segment of ", segment->bytes(), " bytes for ", geometry.world_size,
+               " ranks: ", geometry.depth, " slots of ", geometry.slot_bytes, " bytes each");
   return segment;
 }
 

@@ -2,13 +2,12 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
-#include <torch/csrc/distributed/c10d/Store.hpp>
-
 #include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "base/check.h"
 #include "c10d/options.h"
@@ -34,8 +33,8 @@ struct Rendezvous {
   void publish(const std::string& key, const std::string& value) const;
 };
 
-/// The communicator for calls with `tensors` tensors on each rank, each a member of its own. It has no segment before its
-/// first call: `connect` makes (or opens) it, and blocks until the first rank has come as well.
+/// The communicator for calls with `tensors` tensors on each rank, each a member of its own. It has no segment before
+/// its first call: `connect` makes (or opens) it, and blocks until the first rank has come as well.
 class Team {
  public:
   Team(const Rendezvous& rendezvous, int tensors) : rendezvous_(rendezvous), tensors_(tensors) {}

@@ -12,9 +12,7 @@ namespace pinnedpg {
 
 namespace {
 
-bool is_plain(const at::Tensor& tensor) {
-  return tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg();
-}
+bool is_plain(const at::Tensor& tensor) { return tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg(); }
 
 Region region_of(const at::Tensor& tensor) {
   return Region::flat(tensor.data_ptr(), static_cast<size_t>(tensor.numel()) * tensor.element_size());
@@ -52,8 +50,8 @@ Region Tensors::result(const at::Tensor& tensor, bool read) {
   check(tensor, "output");
   if (is_plain(tensor)) return keep(tensor);
   at::assert_no_internal_overlap(tensor);
-  const Region region = read ? copied_input(tensor)
-                             : keep(at::empty(tensor.sizes(), tensor.options().memory_format(std::nullopt)));
+  const Region region =
+      read ? copied_input(tensor) : keep(at::empty(tensor.sizes(), tensor.options().memory_format(std::nullopt)));
   copies_.emplace_back(tensor, kept_.back());
   return region;
 }

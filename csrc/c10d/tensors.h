@@ -13,8 +13,8 @@
 
 namespace pinnedpg {
 
-/// The tensors of one call as flat regions. Those that are not contiguous are staged in contiguous ones, outputs written
-/// back by `write_back`. Keeps all memory alive.
+/// The tensors of one call as flat regions. Those that are not contiguous are staged in contiguous ones, outputs
+/// written back by `write_back`. Keeps all memory alive.
 class Tensors {
  public:
   explicit Tensors(const char* operation) : operation_(operation) {}

@@ -33,7 +33,8 @@ Exchanges scatter(Seat seat, int root, std::span<const Region> inputs, Region ou
 Exchanges all_to_all(Seat seat, std::span<const Region> inputs, std::span<const Region> outputs, size_t shard_bytes);
 /// The root's `output` becomes the reduction of all `input`s in rank order; `output` may be `input`.
 Exchanges reduce(Seat seat, int root, Region input, Region output, Reduction reduction);
-/// `output` becomes the reduction of all ranks' `inputs[rank]`; it may be the own `inputs[rank]`. Sizes may differ by rank.
+/// `output` becomes the reduction of all ranks' `inputs[rank]`; it may be the own `inputs[rank]`. Sizes may differ by
+/// rank.
 Exchanges reduce_scatter(Seat seat, std::span<const Region> inputs, Region output, Reduction reduction);
 /// Everyone's `data` becomes the reduction of all in rank order, bit-equal everywhere: in one exchange up to
 /// `one_shot_bytes`, else by reduce_scatter and all_gather.

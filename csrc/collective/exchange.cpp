@@ -11,8 +11,8 @@ namespace pinnedpg {
 size_t Exchange::chunk_bytes(const Geometry& geometry) const {
   if (!image.empty()) return shard_bytes;
   const size_t bytes = geometry.slot_bytes / static_cast<size_t>(shard_count) / 64 * 64;
-  PINNEDPG_CHECK(bytes > 0, "options: a slot must hold 64 bytes for each of ", shard_count, " shards; got slot_bytes = ",
-                 geometry.slot_bytes);
+  PINNEDPG_CHECK(bytes > 0, "options: a slot must hold 64 bytes for each of ", shard_count,
+                 " shards; got slot_bytes = ", geometry.slot_bytes);
   return bytes;
 }
 

@@ -12,8 +12,8 @@
 
 namespace pinnedpg {
 
-/// What one rank puts and gets in one motion of all ranks. `shard_count` and `shard_bytes` are equal on all ranks, and so
-/// are the number of rounds and their steps. Pure geometry: it touches no memory.
+/// What one rank puts and gets in one motion of all ranks. `shard_count` and `shard_bytes` are equal on all ranks, and
+/// so are the number of rounds and their steps. Pure geometry: it touches no memory.
 struct Exchange {
   struct Put {
     int shard;
@@ -22,7 +22,7 @@ struct Exchange {
   struct Get {
     int peer;
     int shard;
-    Region to;      ///< unused where the exchange reduces
+    Region to;     ///< unused where the exchange reduces
     Region own{};  ///< data set: the bytes are the rank's own and are read where they lie, not off the stage
   };
 
@@ -53,7 +53,10 @@ struct Exchange {
 class Round {
  public:
   Round(const Exchange& exchange, const Staging& staging, size_t index)
-      : exchange_(exchange), staging_(staging), bytes_(exchange.chunk_bytes(staging.geometry())), begin_(index * bytes_) {}
+      : exchange_(exchange),
+        staging_(staging),
+        bytes_(exchange.chunk_bytes(staging.geometry())),
+        begin_(index * bytes_) {}
 
   /// What moves of that region in this round.
   Region part(const Region& shard) const { return exchange_.image.empty() ? shard.cut(begin_, bytes_) : shard; }

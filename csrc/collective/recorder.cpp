@@ -86,7 +86,8 @@ namespace {
 
 /// What a rank exchanges in a call. It reads what the call before it wrote, and the root moves on from call to call, so
 /// that the waits between calls are needed too.
-Call::Leg collective_leg(const std::string& name, collectives::Seat seat, int call, size_t bytes, size_t one_shot_bytes) {
+Call::Leg collective_leg(const std::string& name, collectives::Seat seat, int call, size_t bytes,
+                         size_t one_shot_bytes) {
   const auto ranks = static_cast<size_t>(seat.world_size);
   const int root = call % seat.world_size;
   const Reduction sum{};

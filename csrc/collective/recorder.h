@@ -45,8 +45,8 @@ inline std::byte* imaginary(int rank, int tensor) {
 std::vector<Event> record(const Geometry& geometry, int calls, bool two_lanes, const std::vector<Space>& spaces,
                           const std::function<Call::Leg(int rank, int call)>& leg);
 
-/// The collectives of c10d by name ("all_reduce") for `bytes` bytes of float32 on each rank, root 0 in the first call. Each
-/// call works on what the one before it has made.
+/// The collectives of c10d by name ("all_reduce") for `bytes` bytes of float32 on each rank, root 0 in the first call.
+/// Each call works on what the one before it has made.
 std::vector<Event> record_collective(const std::string& name, const Geometry& geometry, int calls, bool two_lanes,
                                      size_t bytes);
 

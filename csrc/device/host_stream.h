@@ -8,8 +8,8 @@
 
 namespace pinnedpg {
 
-/// The host as a device: each verb is done by the calling thread before it returns. It holds no work and no state, so one
-/// object serves any number of calls of a group, one after the other.
+/// The host as a device: each verb is done by the calling thread before it returns. It holds no work and no state, so
+/// one object serves any number of calls of a group, one after the other.
 class HostStream final : public Stream {
  public:
   enum class Mode {

@@ -21,8 +21,8 @@ class Task {
 };
 
 /// Tasks of the host, done one after the other in the order of their coming. A thread may do its own task at once
-/// when the queue is idle (`try_begin`); all else is done by the worker, one thread that drives all queues of the process
-/// and moves on where one is held.
+/// when the queue is idle (`try_begin`); all else is done by the worker, one thread that drives all queues of the
+/// process and moves on where one is held.
 class Queue : public std::enable_shared_from_this<Queue> {
  public:
   /// Takes the idle queue for a task of the calling thread's own; false when there is anything before it.

@@ -12,9 +12,9 @@
 namespace pinnedpg {
 
 void Bell::ring() {
-  // Who arrives stores the flag, then loads `sleepers`; a sleeper adds itself to `sleepers`, then loads the flag. All four
-  // are sequentially consistent, so at least one of the two sees the other. (std::atomic::wait would not do: libstdc++
-  // makes it private to the process.)
+  // Who arrives stores the flag, then loads `sleepers`; a sleeper adds itself to `sleepers`, then loads the flag. All
+  // four are sequentially consistent, so at least one of the two sees the other. (std::atomic::wait would not do:
+  // libstdc++ makes it private to the process.)
   if (sleepers.load() == 0) return;
   rings.fetch_add(1, std::memory_order_release);
   ::syscall(SYS_futex, reinterpret_cast<uint32_t*>(&rings), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);

@@ -10,11 +10,11 @@ namespace pinnedpg {
 /// Whether `step` has come as far as `target`, on a circle of 2^32 steps: as `CU_STREAM_WAIT_VALUE_GEQ` compares.
 constexpr bool reached(uint32_t step, uint32_t target) { return static_cast<int32_t>(step - target) >= 0; }
 
-/// The last step its rank has put (or got). It only grows and has one writer; it fills a cache line of its own, and what
-/// the readers of the step want with it lies in the same line.
+/// The last step its rank has put (or got). It only grows and has one writer; it fills a cache line of its own, and
+/// what the readers of the step want with it lies in the same line.
 struct alignas(64) Flag {
   std::atomic<uint32_t> step;
-  std::atomic<int32_t> cpu;           ///< where its writer ran when it last arrived: a waiter on that core must yield
+  std::atomic<int32_t> cpu;  ///< where its writer ran when it last arrived: a waiter on that core must yield
   std::atomic<uint64_t> fingerprint[4];  ///< of the writer's newest calls, by call number modulo 4
 
   /// Sequentially consistent, as a sleeper's last look must be (see Bell).

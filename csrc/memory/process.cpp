@@ -36,7 +36,7 @@ Stat read_stat(int32_t pid) {
 }
 
 uint64_t own_pid_namespace() {
-  struct stat info {};
+  struct stat info{};
   return ::stat("/proc/self/ns/pid", &info) == 0 ? info.st_ino : 0;
 }
 

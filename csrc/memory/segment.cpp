@@ -38,9 +38,7 @@ uint64_t random_id() {
 
 }  // namespace
 
-std::string Segment::Handle::to_string() const {
-  return concat(fd, ' ', id, ' ', bytes, ' ', creator.to_string());
-}
+std::string Segment::Handle::to_string() const { return concat(fd, ' ', id, ' ', bytes, ' ', creator.to_string()); }
 
 Segment::Handle Segment::Handle::parse(const std::string& text) {
   Handle handle;
@@ -55,8 +53,8 @@ Segment::Handle Segment::Handle::parse(const std::string& text) {
 std::shared_ptr<Segment> Segment::create(size_t bytes) {
   const uint64_t id = random_id();
   // The id is in the memfd's name as well, where /proc shows it: that is how `open` knows that it got the right file.
-  const int fd = SYS_CHECK(::memfd_create(concat("pinnedpg-", id).c_str(), MFD_CLOEXEC),
-                           "segment: cannot create shared memory");
+  const int fd =
+      SYS_CHECK(::memfd_create(concat("pinnedpg-", id).c_str(), MFD_CLOEXEC), "segment: cannot create shared memory");
   std::shared_ptr<Segment> segment(new Segment(fd, {ProcessId::self(), fd, id, bytes}));
   SYS_CHECK(::ftruncate(fd, static_cast<off_t>(bytes)), concat("segment: cannot size ", bytes, " bytes"));
   segment->data_ = static_cast<std::byte*>(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
@@ -73,9 +71,10 @@ std::shared_ptr<Segment> Segment::open(const Handle& handle) {
   const ProcessId self = ProcessId::self();
   PINNEDPG_CHECK(handle.creator.boot == self.boot,
                  "init: all ranks of a pinned group must run on one machine; got a rank on another one");
-  PINNEDPG_CHECK(handle.creator.pid_namespace == self.pid_namespace,
-                 "init: all ranks of a pinned group must see each other's processes; got another pid namespace. Run the "
-                 "containers with one pid namespace (docker run --pid=...)");
+  PINNEDPG_CHECK(
+      handle.creator.pid_namespace == self.pid_namespace,
+      "init: all ranks of a pinned group must see each other's processes; got another pid namespace. Run the "
+      "containers with one pid namespace (docker run --pid=...)");
   const std::string path = concat("/proc/", handle.creator.pid, "/fd/", handle.fd);
   char target[128] = {};
   const std::string name = concat("pinnedpg-", handle.id);
@@ -105,8 +104,9 @@ void Segment::reserve(size_t begin, size_t bytes) {
   constexpr size_t kPage = 4096;
   const size_t first = begin / kPage * kPage;
   const size_t end = std::min((begin + bytes + kPage - 1) / kPage * kPage, handle_.bytes);
-  SYS_CHECK(::fallocate(fd_, 0, static_cast<off_t>(first), static_cast<off_t>(end - first)),
-            concat("segment: cannot reserve ", end - first, " bytes of host memory. Lower slot_bytes or depth in Options"));
+  SYS_CHECK(
+      ::fallocate(fd_, 0, static_cast<off_t>(first), static_cast<off_t>(end - first)),
+      concat("segment: cannot reserve ", end - first, " bytes of host memory. Lower slot_bytes or depth in Options"));
 }
 
 void Segment::seal() {

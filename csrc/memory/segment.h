@@ -10,8 +10,8 @@
 
 namespace pinnedpg {
 
-/// Host memory that all ranks of one machine map. It has no name in any file system: it lives in a memfd of its creator,
-/// whom the others find by `handle()`, and is gone with the last mapping however a rank dies.
+/// Host memory that all ranks of one machine map. It has no name in any file system: it lives in a memfd of its
+/// creator, whom the others find by `handle()`, and is gone with the last mapping however a rank dies.
 class Segment {
  public:
   /// Where a segment is to be had: published in the Store, read by `open`.
@@ -38,8 +38,8 @@ class Segment {
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
 
-  /// Makes the pages of [begin, begin + bytes) exist, near the calling thread: a shortage of memory is an exception here
-  /// and never a SIGBUS later.
+  /// Makes the pages of [begin, begin + bytes) exist, near the calling thread: a shortage of memory is an exception
+  /// here and never a SIGBUS later.
   void reserve(size_t begin, size_t bytes);
 
   /// No further rank can open the segment; closes the file descriptor. May be called again.

@@ -18,8 +18,8 @@ namespace pinnedpg {
 /// How a segment is divided. The creator of a segment decides; the others read it there.
 struct Geometry {
   int world_size = 1;
-  size_t slot_bytes = 64 << 10;     ///< of one rank for one step
-  uint32_t depth = 32;              ///< slots of one rank; a power of two, at least 4 (design.md, "Depth")
+  size_t slot_bytes = 64 << 10;      ///< of one rank for one step
+  uint32_t depth = 32;               ///< slots of one rank; a power of two, at least 4 (design.md, "Depth")
   size_t one_shot_bytes = 64 << 10;  ///< up to here all_reduce takes one exchange
 
   /// The largest slots, then the deepest ring, for which a group stays within `budget_bytes`, for any world size.
@@ -60,7 +60,8 @@ class Staging {
   Flag& got(int rank) const { return gots_[rank]; }
   /// The slot of a rank for a step; the ring of slots is as deep as the geometry says.
   std::byte* slot(int rank, uint32_t step) const {
-    return slots_ + (static_cast<size_t>(rank) * geometry_.depth + (step & (geometry_.depth - 1))) * geometry_.slot_bytes;
+    return slots_ +
+           (static_cast<size_t>(rank) * geometry_.depth + (step & (geometry_.depth - 1))) * geometry_.slot_bytes;
   }
   /// All slots of a rank, as an offset into the segment: the rank itself touches them first.
   size_t slots_begin(int rank) const;
