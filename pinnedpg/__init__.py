@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""torch.distributed over shared pinned host memory: importing registers the backend "pinned".
+
+Importing neither initialises CUDA nor starts a thread or a process.
+"""
+
+from pinnedpg import _load
+
+_load.load()
+
+from pinnedpg._C import Options, ProcessGroupPinned, built_with_cuda, cuda_device_count
+from pinnedpg._register import register
+from pinnedpg.trace import trace
+
+__version__ = "0.1.0"
+__all__ = [
+    "Options",
+    "ProcessGroupPinned",
+    "__version__",
+    "built_with_cuda",
+    "cuda_device_count",
+    "register",
+    "trace",
+]
+
+register()

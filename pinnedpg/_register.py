@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Tells torch.distributed of the backend "pinned"."""
+
+import copy
+from typing import Any
+
+import torch.distributed as dist
+
+from pinnedpg import _C
+
+NAME = "pinned"
+
+
+def register() -> None:
+    """Registers the backend "pinned" for CPU and CUDA tensors; a second call does nothing.
+
+    Raises:
+        RuntimeError: Another package has registered a backend of that name.
+    """
+    plugin = dist.Backend._plugins.get(NAME.upper())
+    if plugin is None:
+        dist.Backend.register_backend(NAME, create, extended_api=True, devices=["cpu", "cuda"])
+    elif _origin(plugin.creator_fn) != _origin(create):
+        raise RuntimeError(
+            f'pinnedpg: the backend name "{NAME}" must be free; '
+            f"got one registered by {_origin(plugin.creator_fn)}. Import only one of the two"
+        )
+
+
+def create(dist_opts: Any, pg_options: Any = None) -> _C.ProcessGroupPinned:
+    """Makes one rank's process group, as `init_process_group` and `new_group` ask for it.
+
+    Args:
+        dist_opts: torch's `_DistributedBackendOptions`: the group's store, rank, size, time-out,
+            name and global ranks.
+        pg_options: A `pinnedpg.Options`, which is left as it is, or None for the defaults.
+
+    Raises:
+        TypeError: `pg_options` is of another type.
+    """
+    options = _copy_options(pg_options)
+    options._timeout = dist_opts.timeout
+    options.group_name = dist_opts.group_id
+    options.global_ranks_in_group = dist_opts.global_ranks_in_group
+    return _C.ProcessGroupPinned(
+        dist_opts.store, dist_opts.group_rank, dist_opts.group_size, options
+    )
+
+
+def _copy_options(pg_options: Any) -> _C.Options:
+    if pg_options is None:
+        return _C.Options()
+    if not isinstance(pg_options, _C.Options):
+        got = f"{type(pg_options).__module__}.{type(pg_options).__qualname__}"
+        raise TypeError(f"pinned: pg_options must be a pinnedpg.Options; got a {got}")
+    return copy.copy(pg_options)
+
+
+def _origin(creator: Any) -> str:
+    """Names a creator by where it was written: a module imported anew is still the same one."""
+    module = getattr(creator, "__module__", "unknown")
+    return f"{module}.{getattr(creator, '__qualname__', type(creator).__qualname__)}"
