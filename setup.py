@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parent
 MINIMUM_TORCH = (2, 11)
 SANITIZERS = ("thread", "address")
 
-# The same bits from every instruction set: no product fused with a sum where one set can and another
-# cannot. And no traps, which would keep the loops from being vectorised.
+# The same bits from every instruction set: no product fused with a sum where one set can and
+# another cannot. And no traps, which would keep the loops from being vectorised.
 REDUCE_FLAGS = ["-ffp-contract=off", "-fno-trapping-math"]
 
 ISA_FLAGS = {

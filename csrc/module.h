@@ -2,7 +2,7 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
-#include <torch/extension.h>
+#include <pybind11/pybind11.h>
 
 namespace pinnedpg {
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
 #include <pybind11/chrono.h>
+#include <torch/csrc/utils/pybind.h>
 
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
@@ -16,10 +17,7 @@ namespace {
 template <typename T>
 using Holder = c10::intrusive_ptr<T>;
 
-}  // namespace
-
-void bind_c10d(py::module_& module) {
-  const py::module_ base = py::module_::import("torch._C._distributed_c10d");
+void bind_options(py::module_& module, const py::module_& base) {
   const auto copy = [](const Options& self) { return c10::make_intrusive<Options>(self); };
   py::class_<Options, Holder<Options>>(module, "Options", base.attr("Backend").attr("Options"),
                                        "What a user may choose of a group; the first rank's choice counts for all.")
@@ -30,6 +28,7 @@ void bind_c10d(py::module_& module) {
              options->depth = depth;
              options->one_shot_bytes = one_shot_bytes;
              options->budget_bytes = budget_bytes;
+             options->timeout_chosen = timeout.has_value();
              if (timeout) options->timeout = *timeout;
              options->geometry(1);
              return options;
@@ -40,11 +39,23 @@ void bind_c10d(py::module_& module) {
       .def_readwrite("depth", &Options::depth)
       .def_readwrite("one_shot_bytes", &Options::one_shot_bytes)
       .def_readwrite("budget_bytes", &Options::budget_bytes)
+      .def_readonly("timeout_chosen", &Options::timeout_chosen,
+                    "Whether the options were made with a time-out: it wins over init_process_group's.")
       .def_readwrite("group_name", &Options::group_name)
       .def_readwrite("global_ranks_in_group", &Options::global_ranks_in_group)
+      .def(
+          "segment_bytes",
+          [](const Options& self, int world_size) { return Staging::bytes_needed(self.geometry(world_size)); },
+          py::arg("world_size"), "The shared memory of one group of that many ranks, in bytes.")
       .def("__copy__", copy)
       .def("__deepcopy__", [copy](const Options& self, const py::dict&) { return copy(self); });
+}
 
+}  // namespace
+
+void bind_c10d(py::module_& module) {
+  const py::module_ base = py::module_::import("torch._C._distributed_c10d");
+  bind_options(module, base);
   py::class_<ProcessGroupPinned, Holder<ProcessGroupPinned>>(module, "ProcessGroupPinned", base.attr("Backend"),
                                                              "The backend 'pinned' of one rank and group.")
       .def(py::init([](const Holder<c10d::Store>& store, int rank, int size, const Holder<Options>& options) {

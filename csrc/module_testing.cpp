@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
 // What the project's own tests and tools need of the engine. No part of the public interface.
+#include <torch/csrc/utils/pybind.h>
+
 #include "collective/recorder.h"
 #include "device/reduce.h"
 #include "device/reduce_dtype.h"
@@ -41,9 +43,8 @@ void reduce(const at::Tensor& dst, const std::vector<at::Tensor>& srcs, const st
 void bind_reduce(py::module_& module) {
   module.def("_reduce", &reduce, py::arg("dst"), py::arg("srcs"), py::arg("op"),
              py::arg("factors") = std::vector<double>{}, py::arg("isa") = "", py::call_guard<py::gil_scoped_release>());
-  module.def("_can_reduce", [](const py::object& dtype, const std::string& op) {
-    return can_reduce(reduction_of(torch::python::detail::py_object_to_dtype(dtype), op));
-  });
+  module.def("_can_reduce",
+             [](at::ScalarType dtype, const std::string& op) { return can_reduce(reduction_of(dtype, op)); });
   module.def("_reduce_isas", [] {
     const auto isas = reduce_isas();
     return std::vector<std::string>(isas.begin(), isas.end());

@@ -5,10 +5,13 @@
 Importing neither initialises CUDA nor starts a thread or a process.
 """
 
+import atexit
+
 from pinnedpg import _load
 
 _load.load()
 
+from pinnedpg import _C
 from pinnedpg._C import Options, ProcessGroupPinned, built_with_cuda, cuda_device_count
 from pinnedpg._register import register
 from pinnedpg.trace import trace
@@ -25,3 +28,6 @@ __all__ = [
 ]
 
 register()
+
+# The worker lets go of tensors: no thread may while the interpreter is being taken down.
+atexit.register(_C._retire_worker, seconds=1)

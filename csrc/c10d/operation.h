@@ -18,8 +18,10 @@ class Operation final : public Task {
   /// The exchanges of local member `member`, for a geometry that is known only once the team is connected.
   using Plan = std::function<Call::Leg(const Geometry& geometry, int member)>;
 
-  Operation(std::shared_ptr<Team> team, Tensors tensors, const Label& label, std::chrono::milliseconds timeout,
-            Plan plan, c10::intrusive_ptr<WorkPinned> work);
+  /// `meeting` is where all ranks compare the call before those of `team` (of as many tensors) exist; null when that is
+  /// the same team.
+  Operation(std::shared_ptr<Team> meeting, std::shared_ptr<Team> team, Tensors tensors, const Label& label,
+            std::chrono::milliseconds timeout, Plan plan, c10::intrusive_ptr<WorkPinned> work);
 
   /// What follows once all exchanges are done (see Call::next).
   void then(std::function<bool(std::vector<Call::Leg>&)> next) { call_.next = std::move(next); }
@@ -28,16 +30,19 @@ class Operation final : public Task {
   void run();
 
   bool advance() override;
-  void finish(std::exception_ptr error) override { work_->complete(error); }
+  void finish(std::exception_ptr error) override;
 
  private:
   struct Connecting;
 
   void prepare();
-  bool connect_aside();
+  bool meet();
+  bool connect_aside(const std::shared_ptr<Team>& team);
 
+  std::shared_ptr<Team> meeting_;  ///< null once met
   std::shared_ptr<Team> team_;
   Tensors tensors_;
+  Call meeting_call_;
   Call call_;
   Plan plan_;
   c10::intrusive_ptr<WorkPinned> work_;

@@ -17,6 +17,8 @@ struct Options : c10d::Backend::Options {
   int64_t one_shot_bytes = -1;  ///< all_reduce takes one exchange up to here; -1: 64 KiB
   int64_t budget_bytes = 32 << 20;  ///< shared memory of one group in all; slots shrink to fit
 
+  bool timeout_chosen = false;  ///< `timeout` was given with the options, so init_process_group's does not replace it
+
   /// The geometry for that many ranks. Raises ValueError for a choice that cannot be.
   Geometry geometry(int world_size) const;
 };

@@ -65,11 +65,17 @@ c10::intrusive_ptr<c10d::Backend::Options> ProcessGroupPinned::getBackendOptions
 void ProcessGroupPinned::abort() {
   std::lock_guard lock(mutex_);
   closed_ = concat("the group was aborted by rank ", getRank());
+  rendezvous_.leave("has aborted the group");
   for (auto& [tensors, team] : teams_) team->abort(closed_);
 }
 
 void ProcessGroupPinned::shutdown() {
   std::lock_guard lock(mutex_);
+  // Ranks in a group with this one see it leave in the control page; those that still wait for it to come, here.
+  const auto first = teams_.find(1);
+  if (closed_.empty() && getSize() > 1 && (first == teams_.end() || !first->second->connected())) {
+    rendezvous_.leave("has left the group before its first call");
+  }
   if (closed_.empty()) closed_ = "the group was destroyed";
   teams_.clear();  // what is queued keeps its team until it is done
 }
@@ -96,8 +102,9 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run(Request&& request, Operation
   if (label.kind != CallKind::kBarrier) label.dtype = dtype_label(request.tensors.type());
   auto work = c10::make_intrusive<WorkPinned>(getRank(), request.op, label.name(), request.title, ++sequence_,
                                               std::move(request.inputs), std::move(request.outputs));
-  auto operation = std::make_shared<Operation>(team(label.tensors), std::move(request.tensors), label, request.timeout,
-                                               std::move(plan), work);
+  auto operation =
+      std::make_shared<Operation>(label.tensors == 1 ? nullptr : team(1), team(label.tensors),
+                                  std::move(request.tensors), label, request.timeout, std::move(plan), work);
   if (next) operation->then(std::move(next));
   if (request.async || !queue_->try_begin()) {
     queue_->push(std::move(operation));

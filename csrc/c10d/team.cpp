@@ -42,9 +42,17 @@ void Rendezvous::publish(const std::string& key, const std::string& value) const
   store->set(prefix + key, std::vector<uint8_t>(value.begin(), value.end()));
 }
 
-std::optional<ProcessId> Rendezvous::process_of(int of_rank) const {
-  const auto text = look_up(concat("process/", of_rank));
-  return text ? std::make_optional(ProcessId::parse(*text)) : std::nullopt;
+void Rendezvous::leave(const std::string& why) const {
+  try {
+    publish(concat("left/", rank), why);
+  } catch (const std::exception& error) {  // the Store went first: then so has whoever kept it
+    PINNEDPG_LOG(kInfo, kInit, "rank ", rank, " could not say that it ", why, ": ", error.what());
+  }
+}
+
+Watchdog::Absentee Rendezvous::find(int of_rank) const {
+  const auto process = look_up(concat("process/", of_rank));
+  return {process ? ProcessId::parse(*process) : ProcessId{}, look_up(concat("left/", of_rank)).value_or("")};
 }
 
 void Team::connect(const char* operation, milliseconds timeout) {
@@ -55,6 +63,7 @@ void Team::connect(const char* operation, milliseconds timeout) {
     seat(rendezvous_.rank == 0 ? create() : open(operation, timeout));
   } catch (const std::exception& error) {
     // The others count this call, and this rank has not made it: no later one could fit theirs.
+    rendezvous_.leave(concat("could not join: ", error.what()));
     std::lock_guard reason_lock(reason_mutex_);
     abort_reason_ = error.what();
     throw;
@@ -91,16 +100,18 @@ void Team::check_abort(const char* operation) const {
 
 void Team::check_waiting(const char* operation, milliseconds waited, milliseconds timeout) const {
   check_abort(operation);
-  const auto first = rendezvous_.process_of(0);
-  if (first && life_of(*first) == Life::kGone) {
-    throw GroupError(concat(operation, ": rank ", rendezvous_.rank, " waits for rank 0, whose process ", first->pid,
-                            " is gone; it had made no call"));
+  const Watchdog::Absentee first = rendezvous_.find(0);
+  const std::string rank = concat(operation, ": rank ", rendezvous_.rank);
+  if (!first.left.empty()) throw GroupError(concat(rank, " waits for rank 0, which ", first.left));
+  if (life_of(first.process) == Life::kGone) {
+    throw GroupError(
+        concat(rank, " waits for rank 0, whose process ", first.process.pid, " is gone; it had made no call"));
   }
   if (waited < timeout) return;
-  throw GroupError(concat(operation, ": rank ", rendezvous_.rank, " waited ", waited.count() / 1000.0,
-                          " s (its time-out) for rank 0, which has made no call",
-                          tensors_ == 1 ? "" : concat(" with ", tensors_, " tensors"), " yet",
-                          first ? concat("; its process ", first->pid, " is alive") : "; it has not joined the group"));
+  throw GroupError(concat(rank, " waited ", waited.count() / 1000.0,
+                          " s (its time-out) for rank 0, which has made no call yet",
+                          first.process.pid == 0 ? "; it has not joined the group"
+                                                 : concat("; its process ", first.process.pid, " is alive")));
 }
 
 void Team::seat(std::shared_ptr<Segment> segment) {
@@ -111,7 +122,7 @@ void Team::seat(std::shared_ptr<Segment> segment) {
   segment_ = segment;
   owned_ = std::make_unique<Communicator>(
       segment, staging, first, tensors_,
-      [at = rendezvous_, tensors = tensors_](int member) { return at.process_of(member / tensors); });
+      [at = rendezvous_, tensors = tensors_](int member) { return at.find(member / tensors); });
   const WaitPolicy policy = WaitPolicy::for_ranks(rendezvous_.world_size);
   Bell& bell = staging.control().bell;
   blocking_ = std::make_unique<HostStream>(HostStream::Mode::kBlock, bell, owned_->watchdog(), policy);

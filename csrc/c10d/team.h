@@ -27,8 +27,10 @@ struct Rendezvous {
   /// Shows this process to the others.
   static Rendezvous join(c10::intrusive_ptr<c10d::Store> store, int rank, int world_size,
                          c10::intrusive_ptr<Options> options);
-  /// The process of a rank; nothing while it has not joined.
-  std::optional<ProcessId> process_of(int rank) const;
+  /// Tells the others, who may wait for this rank where they cannot see it, that it will not come.
+  void leave(const std::string& why) const;
+  /// What another rank has shown of itself.
+  Watchdog::Absentee find(int rank) const;
   std::optional<std::string> look_up(const std::string& key) const;
   void publish(const std::string& key, const std::string& value) const;
 };

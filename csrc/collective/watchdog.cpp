@@ -52,16 +52,17 @@ std::optional<int> Watchdog::writer_of(const Flag* flag) const {
 }
 
 void Watchdog::look_after(int rank, uint32_t at, uint32_t step) {
+  const std::string waits = concat(name_of(rank_), " waits for ", name_of(rank));
+  const Absentee absentee = this->absentee(rank);
+  if (!absentee.left.empty()) give_up(concat(waits, ", which ", absentee.left));
   if (staging_.member(rank).presence.load() == Presence::kLeft) {
-    give_up(concat(name_of(rank_), " waits for ", name_of(rank), ", which has left the group; it was ",
-                   whereabouts(rank, at, step)));
+    give_up(concat(waits, ", which has left the group; it was ", whereabouts(rank, at, step)));
   }
-  if (life_of(process_of(rank)) == Life::kGone) {
-    give_up(concat(name_of(rank_), " waits for ", name_of(rank), ", whose process ", process_of(rank).pid,
-                   " is gone; it was ", whereabouts(rank, at, step)));
+  const ProcessId process = is_absent(rank) ? absentee.process : staging_.member(rank).process;
+  if (life_of(process) == Life::kGone) {
+    give_up(concat(waits, ", whose process ", process.pid, " is gone; it was ", whereabouts(rank, at, step)));
   }
   if (!timed_out()) return;
-  const ProcessId process = process_of(rank);
   const char* life[] = {"is alive", "is gone", "cannot be seen from here"};
   std::string text = concat(name_of(rank), ", which is ", whereabouts(rank, at, step));
   if (process.pid != 0) text += concat("; its process ", process.pid, ' ', life[static_cast<int>(life_of(process))]);
@@ -84,7 +85,7 @@ void Watchdog::give_up(const std::string& reason) const {
 }
 
 std::string Watchdog::whereabouts(int rank, uint32_t at, uint32_t step) const {
-  if (staging_.member(rank).presence.load() == Presence::kAbsent) return "not in the group yet (it has made no call)";
+  if (is_absent(rank)) return "not in the group yet (it has made no call)";
   return concat("at step ", at, " of ", step, last_call(rank));
 }
 
@@ -97,9 +98,8 @@ std::string Watchdog::last_call(int rank) const {
   return newest == nullptr ? "" : concat(", its last call ", newest->to_string(), ", call ", newest->number);
 }
 
-ProcessId Watchdog::process_of(int rank) const {
-  if (staging_.member(rank).presence.load() != Presence::kAbsent) return staging_.member(rank).process;
-  return (lookup_ ? lookup_(rank) : std::nullopt).value_or(ProcessId{});
+Watchdog::Absentee Watchdog::absentee(int rank) const {
+  return is_absent(rank) && lookup_ ? lookup_(rank) : Absentee{};
 }
 
 }  // namespace pinnedpg

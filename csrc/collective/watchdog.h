@@ -17,8 +17,12 @@ namespace pinnedpg {
 /// waits patrols. What it finds it makes known to all ranks by aborting the group, and raises it as GroupError.
 class Watchdog final : public Guard {
  public:
-  /// Finds the process of a rank that has not joined the segment yet; may answer nothing.
-  using Lookup = std::function<std::optional<ProcessId>(int rank)>;
+  /// What is known of a rank that has not joined the segment.
+  struct Absentee {
+    ProcessId process;  ///< pid 0: not known
+    std::string left;   ///< why it will not come: "has destroyed the group"; empty: it may
+  };
+  using Lookup = std::function<Absentee(int rank)>;
 
   /// What a user knows a rank by, for error texts: "device 3". Empty: "rank 3".
   using Names = std::function<std::string(int rank)>;
@@ -45,7 +49,8 @@ class Watchdog final : public Guard {
   [[noreturn]] void give_up(const std::string& reason) const;
   std::string whereabouts(int rank, uint32_t at, uint32_t step) const;
   std::string last_call(int rank) const;
-  ProcessId process_of(int rank) const;
+  bool is_absent(int rank) const { return staging_.member(rank).presence.load() == Presence::kAbsent; }
+  Absentee absentee(int rank) const;
 
   const Staging staging_;
   const int rank_;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -24,15 +25,25 @@ class Worker {
   /// Never destroyed: queues may be driven while static destructors run. A forked child has none of its parent's
   /// threads and gets a worker of its own.
   static Worker& of_this_process() {
-    static std::mutex mutex;
-    static Worker* worker = nullptr;
-    static pid_t owner = 0;
-    std::lock_guard lock(mutex);
+    std::lock_guard lock(creation);
     if (owner != ::getpid()) {
       worker = new Worker;
       owner = ::getpid();
     }
     return *worker;
+  }
+
+  /// Null: no task has needed one yet.
+  static Worker* existing() {
+    std::lock_guard lock(creation);
+    return owner == ::getpid() ? worker : nullptr;
+  }
+
+  void retire(std::chrono::milliseconds grace) {
+    std::unique_lock lock(mutex_);
+    retirement_ = std::chrono::steady_clock::now() + grace;
+    awake_.notify_one();
+    retired_cv_.wait(lock, [this] { return retired_; });
   }
 
   void activate(std::shared_ptr<Queue> queue) {
@@ -44,6 +55,10 @@ class Worker {
   }
 
  private:
+  static inline std::mutex creation;
+  static inline Worker* worker = nullptr;
+  static inline pid_t owner = 0;
+
   Worker() {
     std::thread thread([this] { run(); });
     ::pthread_setname_np(thread.native_handle(), "pinnedpg");
@@ -51,10 +66,9 @@ class Worker {
   }
 
   [[noreturn]] void run() {
-    std::vector<std::shared_ptr<Queue>> active;
+    auto& active = *new std::vector<std::shared_ptr<Queue>>;  // what it holds when it retires is never let go
     int held_rounds = 0;
-    for (;;) {
-      collect(active, held_rounds);
+    while (collect(active, held_rounds)) {
       bool moved = false;
       std::erase_if(active, [&](const auto& queue) {
         const Queue::Drive result = queue->drive();
@@ -63,15 +77,20 @@ class Worker {
       });
       held_rounds = moved ? 0 : held_rounds + 1;
     }
+    std::unique_lock lock(mutex_);
+    retired_ = true;
+    retired_cv_.notify_all();
+    for (;;) awake_.wait(lock);
   }
 
   /// Takes in what has come, after a pause that grows while all queues are held: spin, yield, naps of up to 1 ms.
-  void collect(std::vector<std::shared_ptr<Queue>>& active, int held_rounds) {
+  /// False: the worker is to retire.
+  bool collect(std::vector<std::shared_ptr<Queue>>& active, int held_rounds) {
     constexpr int kSpins = 50, kYields = 100;
     if (!active.empty() && held_rounds > 0 && held_rounds <= kSpins) pause();
     if (!active.empty() && held_rounds > kSpins && held_rounds <= kSpins + kYields) ::sched_yield();
     std::unique_lock lock(mutex_);
-    const auto has_work = [&] { return !incoming_.empty(); };
+    const auto has_work = [&] { return !incoming_.empty() || retirement_; };
     if (active.empty()) {
       awake_.wait(lock, has_work);
     } else if (held_rounds > kSpins + kYields) {
@@ -80,14 +99,21 @@ class Worker {
     }
     for (auto& queue : incoming_) active.push_back(std::move(queue));
     incoming_.clear();
+    return !retirement_ || (!active.empty() && std::chrono::steady_clock::now() < *retirement_);
   }
 
   std::mutex mutex_;
-  std::condition_variable awake_;
+  std::condition_variable awake_, retired_cv_;
+  std::optional<std::chrono::steady_clock::time_point> retirement_;  ///< when it has to stop, once it has been told to
+  bool retired_ = false;
   std::vector<std::shared_ptr<Queue>> incoming_;
 };
 
 }  // namespace
+
+void retire_worker(std::chrono::milliseconds grace) {
+  if (Worker* worker = Worker::existing()) worker->retire(grace);
+}
 
 void Queue::end() {
   // Tasks that came meanwhile found the queue busy and left the waking of the worker to this thread.

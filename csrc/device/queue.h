@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <exception>
 #include <memory>
@@ -45,5 +46,9 @@ class Queue : public std::enable_shared_from_this<Queue> {
   std::mutex mutex_;
   std::deque<std::shared_ptr<Task>> tasks_;
 };
+
+/// Lets the worker of this process finish what it can within `grace`, then stops it for good: what is queued still, or
+/// later, is never done. For the end of a process whose tasks must not touch what is being taken down.
+void retire_worker(std::chrono::milliseconds grace);
 
 }  // namespace pinnedpg

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Options: what a group costs, which time-out counts, and choices that cannot be."""
+
+import copy
+import datetime
+
+import pytest
+import torch
+import torch.distributed as dist
+
+import pinnedpg
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7, 16, 17, 64, 255, 1024])
+@pytest.mark.parametrize("slot_bytes", [0, 4096, 64 << 10, 1 << 20, 64 << 20])
+def test_a_group_costs_at_most_its_budget(world_size, slot_bytes):
+    options = pinnedpg.Options(slot_bytes=slot_bytes)
+    assert options.budget_bytes == 32 << 20
+    assert 0 < options.segment_bytes(world_size) <= 32 << 20
+
+
+@pytest.mark.parametrize(
+    "choice", [{"depth": 3}, {"depth": 2}, {"depth": 2048}, {"slot_bytes": 100}, {"slot_bytes": -1}]
+)
+def test_a_choice_that_cannot_be_is_an_error(choice):
+    with pytest.raises(ValueError, match=next(iter(choice))):
+        pinnedpg.Options(**choice)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_copies_are_equal_and_apart(copied):
+    options = pinnedpg.Options(slot_bytes=8192, depth=8, timeout=datetime.timedelta(seconds=7))
+    other = copied(options)
+    assert (other.slot_bytes, other.depth, other.timeout_chosen) == (8192, 8, True)
+    other.slot_bytes = 4096
+    assert options.slot_bytes == 8192
+
+
+@pytest.mark.parametrize("chosen", [None, datetime.timedelta(seconds=7)])
+def test_the_time_out_of_the_options_wins(chosen):
+    options = pinnedpg.Options(timeout=chosen)
+    dist.init_process_group(
+        "pinned",
+        store=dist.HashStore(),
+        rank=0,
+        world_size=1,
+        timeout=datetime.timedelta(seconds=99),
+        pg_options=options,
+    )
+    try:
+        backend = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+        assert backend.options._timeout == (chosen or datetime.timedelta(seconds=99))
+    finally:
+        dist.destroy_process_group()
