@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "tp/team.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace pinnedpg::tp {
+
+namespace {
+
+Geometry geometry_for(size_t devices, size_t slot_bytes) {
+  constexpr uint32_t kDepth = 4;
+  return {static_cast<int>(devices), slot_bytes, kDepth, slot_bytes};
+}
+
+/// All of it at once: a shortage of memory is an exception here.
+std::shared_ptr<Segment> make_segment(const Geometry& geometry) {
+  const size_t bytes = Staging::bytes_needed(geometry);
+  auto segment = Segment::create(bytes);
+  segment->reserve(0, bytes);
+  segment->seal();
+  return segment;
+}
+
+}  // namespace
+
+Team::Team(std::vector<int> devices, size_t slot_bytes, size_t buffers)
+    : ledger(devices.size(), buffers),
+      devices_(std::move(devices)),
+      segment_(make_segment(geometry_for(devices_.size(), slot_bytes))),
+      staging_(segment_->data(), geometry_for(devices_.size(), slot_bytes)) {
+  const auto names = [this](int rank) { return concat("device ", devices_[static_cast<size_t>(rank)]); };
+  for (size_t rank = 0; rank < devices_.size(); ++rank) {
+    members_.push_back(std::make_unique<Member>(segment_, staging_, static_cast<int>(rank), names));
+  }
+}
+
+Team::Member::Member(std::shared_ptr<void> memory, Staging staging, int rank, Watchdog::Names names)
+    : communicator(std::move(memory), staging, rank, 1, {}, std::move(names)),
+      stream(HostStream::Mode::kPoll, staging.control().bell, communicator.watchdog(), {}),
+      lanes{&stream, &stream} {}
+
+int Team::rank_of(int device) const {
+  return static_cast<int>(std::lower_bound(devices_.begin(), devices_.end(), device) - devices_.begin());
+}
+
+bool Team::advance(int rank, Call& call) {
+  Member& member = *members_[static_cast<size_t>(rank)];
+  return member.communicator.advance(call, {&member.lanes, 1});
+}
+
+Exchange::After Team::all_got(uint64_t step) const {
+  Exchange::After after{{}, static_cast<uint32_t>(step)};
+  for (size_t rank = 0; rank < devices_.size(); ++rank) after.flags.push_back(&staging_.got(static_cast<int>(rank)));
+  return after;
+}
+
+}  // namespace pinnedpg::tp

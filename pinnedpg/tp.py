@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""The raw split-typed API: one process drives several devices that meet in host buffers.
+
+    from pinnedpg import tp as ext_c
+
+    streams = [ext_c.HostStream(device) for device in range(2)]
+    split = [(0, 0, 3), (1, 3, 4)]                       # (device, begin, end)
+    temp = [torch.empty(1 << 20, dtype=torch.half) for _ in range(2)]
+    ctx = ext_c.make_tp_context(split, split, split, split, split, temp, streams)
+    ext_c.tp_gather(ctx, 0, inputs, ext_c.BROADCAST_Q, outputs, ext_c.BROADCAST_Q, head_dim)
+    ext_c.tp_synchronize(ctx)                            # now the host may read `outputs`
+
+Names, argument names and their order are those of exllamav2's extension, so its callers run
+unchanged.
+
+**Splits.** A split is a list of `(device, begin, end)`: what each device has of a tensor, in units
+(heads, columns). Shares follow one another from 0, may be uneven, and may name a device twice;
+devices without a share are absent. Entry i of `inputs` or `targets` belongs to entry i of its
+split.
+
+**Order: read this.** Every call queues its work and returns. A device does what is queued on its
+stream in the order of its coming; calls order themselves after all earlier calls on the same
+buffers, and after the work that their devices' streams already hold. On *host devices* (CPU
+tensors, a `HostStream` each) the Python code that makes the calls is *the host*, as it would be
+beside a GPU:
+
+* what the host has written before a call, the call sees;
+* before the host reads an output or a buffer, or overwrites an input, it must wait:
+  `tp_synchronize(tp_context)`, `tp_synchronize(tp_context, buffer)` or `stream.synchronize()`;
+* code that is to run as a device's work, in its order, goes through `stream.submit(function)`.
+
+A call keeps its tensors alive until it is done.
+
+**Legs.** With `t_device=-1` a call does its part for every device of the context. With
+`t_device=d` it does device d's alone, its *leg*, so that a host thread per device may drive it:
+each device that takes part makes the call once, with the same arguments otherwise, at any time
+and from any thread; no leg waits for the others while it is issued. Each device's own order of
+calls must be the same order. Legs that do not fit together raise ValueError. A leg whose peers
+never come fails after the context's time-out. Calls whose legs are on different sets of devices
+and that share a buffer must be ordered by the caller (`Barrier`), unless all legs of one have
+been issued before any of the other. Before a call with `t_device=-1`, all legs must have been
+issued.
+
+**Errors.** ValueError (TypeError for what is no number at all) is raised before anything is
+queued and the context goes on. RuntimeError is a failure of work that was queued: the next call,
+`tp_synchronize` and `synchronize` raise it, and the context can then only be freed. The GIL is
+released everywhere; any thread may call.
+
+CUDA tensors and streams are not supported yet.
+"""
+
+import atexit
+from collections.abc import Sequence
+from typing import SupportsIndex
+
+import torch
+
+from pinnedpg._C import tp as _tp
+
+Barrier = _tp.Barrier
+HostStream = _tp.HostStream
+
+BROADCAST_KV = 0
+BROADCAST_ID = 1
+BROADCAST_VC = 2
+BROADCAST_RS = 3
+BROADCAST_Q = 4
+
+__all__ = [
+    "BROADCAST_ID",
+    "BROADCAST_KV",
+    "BROADCAST_Q",
+    "BROADCAST_RS",
+    "BROADCAST_VC",
+    "Barrier",
+    "HostStream",
+    "free_tp_context",
+    "make_tp_context",
+    "tp_all_reduce",
+    "tp_broadcast",
+    "tp_cross_device_barrier",
+    "tp_gather",
+    "tp_gather_barrier",
+    "tp_set_multithreaded",
+    "tp_synchronize",
+]
+
+Split = Sequence[tuple[int, int, int]]
+Tensors = Sequence[torch.Tensor]
+
+atexit.register(_tp.shut_down)
+
+
+def make_tp_context(
+    kv_split: Split,
+    id_split: Split,
+    vc_split: Split,
+    rs_split: Split,
+    q_split: Split,
+    pinned_temp: Tensors,
+    streams: Sequence[SupportsIndex | None],
+    *,
+    multithreaded: bool = False,
+    timeout: float | None = None,
+) -> int:
+    """Makes a context: devices, what each has of a tensor, and the buffers they meet in.
+
+    Args:
+        kv_split: Of key and value heads. A split is a list of `(device, begin, end)`; may be empty.
+        id_split: Of the intermediate columns.
+        vc_split: Of the vocabulary columns.
+        rs_split: Of the hidden columns (residual).
+        q_split: Of query heads.
+        pinned_temp: The host buffers: contiguous CPU tensors of any shape and dtype, each with its
+            own size, that share no memory. The context keeps them alive.
+        streams: By device ordinal: a `HostStream` or its handle; 0 or None for a device that is not
+            used. The context keeps them alive.
+        multithreaded: See `tp_set_multithreaded`.
+        timeout: Seconds that a leg waits for its peers before the context fails; None: 600.
+
+    Returns:
+        A handle, never 0 and never given twice.
+
+    Raises:
+        ValueError: A split's shares do not follow one another from 0, end before they begin or name
+            a device without a stream; a buffer is no contiguous CPU tensor or overlaps another; a
+            stream is unknown or another device's; there is no stream at all; the time-out is not
+            positive.
+
+    Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp. There, buffers are not kept alive, all have
+    the size of the last, and nothing is checked. The keyword-only arguments are ours.
+    """
+    return _tp.make_tp_context(
+        kv_split,
+        id_split,
+        vc_split,
+        rs_split,
+        q_split,
+        pinned_temp,
+        streams,
+        multithreaded,
+        timeout,
+    )
+
+
+def free_tp_context(tp_context: int) -> None:
+    """Waits for the context's work in flight, then lets go of its buffers and streams.
+
+    Does nothing for a context that was freed before. Calls that lack a leg are given up, and all
+    that is not done yet with them: the leg cannot come any more.
+
+    Args:
+        tp_context: A handle from `make_tp_context`.
+
+    Raises:
+        ValueError: No context ever had that handle.
+        RuntimeError: The work was not done within the context's time-out; it is given up.
+
+    Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp; there it waits for nothing.
+    """
+    _tp.free_tp_context(tp_context)
+
+
+def tp_broadcast(
+    tp_context: int,
+    buffer: int,
+    source: torch.Tensor,
+    broadcast_type: int,
+    targets: Tensors,
+    dim: int,
+    t_device: int = -1,
+) -> None:
+    """Copies the whole source to every target, by way of the buffer from byte 0.
+
+    There it can be read afterwards. A source that already lies at byte 0 of the buffer is not
+    copied there; one that lies across its first bytes arrives whole all the same. A target that
+    is the source is left alone. Ends with the cross-device barrier.
+
+    Args:
+        tp_context: A handle from `make_tp_context`.
+        buffer: Index into `pinned_temp`.
+        source: [..., cols], any dtype, rows contiguous (a row stride is allowed).
+        broadcast_type: The split whose devices get it, one of `BROADCAST_*`.
+        targets: One tensor per entry of that split: the source's dtype, rows and columns, a row
+            stride is allowed; not in the part of the buffer that is written.
+        dim: Not used.
+        t_device: -1, or the device whose leg this is.
+
+    Raises:
+        ValueError: An argument is wrong, the source does not fit into the buffer, or the leg does
+        not
+            fit its peers'.
+        RuntimeError: The context has failed.
+
+    Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp. There, all dtypes are taken for 2-byte
+    ones, a CPU source is taken to lie at byte 0 wherever it lies, and targets are not ordered
+    after the copy.
+    """
+    _tp.tp_broadcast(tp_context, buffer, source, broadcast_type, targets, t_device)
+
+
+def tp_gather(
+    tp_context: int,
+    buffer: int,
+    inputs: Tensors,
+    broadcast_type: int,
+    targets: Tensors,
+    broadcast_type_target: int,
+    dim: int,
+    t_device: int = -1,
+) -> None:
+    """Gathers each device's columns in the buffer, and copies the whole matrix to the targets.
+
+    Input i becomes columns `[begin * dim, end * dim)` of the row-major matrix
+    [rows, `split[-1].end * dim`] at byte 0 of the buffer.
+
+    Args:
+        tp_context: A handle from `make_tp_context`.
+        buffer: Index into `pinned_temp`.
+        inputs: One tensor per entry of the split: [..., (end - begin) * dim], the same dtype (any)
+            and number of rows, rows contiguous (a row stride is allowed).
+        broadcast_type: The split of the inputs, one of `BROADCAST_*`.
+        targets: One tensor per entry of the target split: [..., `split[-1].end * dim`], the same
+            dtype and rows. Not looked at when there is no target split.
+        broadcast_type_target: The split whose devices get the matrix; -1: nobody, the result stays
+            in the buffer, all streams are ordered after it; -2: nobody, and no stream waits for
+            the other devices' copies (`tp_synchronize` does).
+        dim: Columns per unit of the split.
+        t_device: -1, or the device whose leg this is.
+
+    Raises:
+        ValueError: An argument is wrong, the matrix does not fit into the buffer, or the leg does
+        not
+            fit its peers'.
+        RuntimeError: The context has failed.
+
+    Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp. There, nothing keeps the next call from
+    overwriting the buffer while targets are still being filled.
+    """
+    _tp.tp_gather(
+        tp_context,
+        buffer,
+        inputs,
+        broadcast_type,
+        targets,
+        broadcast_type_target,
+        dim,
+        t_device,
+        None,
+    )
+
+
+def tp_gather_barrier(
+    tp_context: int,
+    buffer: int,
+    inputs: Tensors,
+    broadcast_type: int,
+    targets: Tensors,
+    broadcast_type_target: int,
+    dim: int,
+    t_device: int = -1,
+    barrier: Barrier | None = None,
+) -> None:
+    """Does what `tp_gather` does; host threads meet between its copies and its barrier.
+
+    Args:
+        tp_context: As in `tp_gather`.
+        buffer: As in `tp_gather`.
+        inputs: As in `tp_gather`.
+        broadcast_type: As in `tp_gather`.
+        targets: As in `tp_gather`.
+        broadcast_type_target: As in `tp_gather`. With -2 nobody meets.
+        dim: As in `tp_gather`.
+        t_device: As in `tp_gather`.
+        barrier: Met by the calling thread, or by each device's thread where the context is
+            multithreaded and `t_device` is -1; the context's time-out counts. None: no meeting.
+
+    Raises:
+        ValueError: As in `tp_gather`.
+        RuntimeError: The context has failed; or the barrier was not met: the call is queued all the
+            same and the context goes on.
+
+    Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp.
+    """
+    _tp.tp_gather(
+        tp_context,
+        buffer,
+        inputs,
+        broadcast_type,
+        targets,
+        broadcast_type_target,
+        dim,
+        t_device,
+        barrier,
+    )
+
+
+def tp_cross_device_barrier(
+    tp_context: int,
+    broadcast_type: int,
+    t_device: int = -1,
+    stage: int = -1,
+    next_stage: int = -1,
+) -> None:
+    """Makes every stream wait for all work queued so far on every other; the host does not wait.
+
+    Args:
+        tp_context: A handle from `make_tp_context`.
+        broadcast_type: One of `BROADCAST_*`: whose devices take part where `t_device` is given;
+        with
+            -1 all of the context do.
+        t_device: -1, or the device whose leg this is.
+        stage: Which of three stages, 0 to 2, all legs of this barrier name; -1: the next one. It
+            orders nothing here: legs of different stages raise instead of meeting.
+        next_stage: The stage that follows; -1: the one after this.
+
+    Raises:
+        ValueError: An argument is wrong, or the leg does not fit its peers'.
+        RuntimeError: The context has failed.
+
+    Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp; there the stages have no effect.
+    """
+    _tp.tp_cross_device_barrier(tp_context, broadcast_type, t_device, stage, next_stage)
+
+
+def tp_all_reduce(tp_context: int, buffer: int, tensors: Tensors, residuals: Tensors) -> None:
+    """Makes every residual the sum of `residuals[0]` and all tensors.
+
+    The sum is taken in that order, in float32 for smaller floating types and rounded once, so all
+    residuals are bit-equal. The tensors are unchanged unless they are residuals too, and the old
+    values of `residuals[1:]` do not matter. It is staged in memory of the context's own: the
+    buffer is checked, but not touched. All streams are ordered before and after it.
+
+    Args:
+        tp_context: A handle from `make_tp_context`.
+        buffer: Index into `pinned_temp`; each tensor must fit into it.
+        tensors: As many as a split has entries, or at most one per device; contiguous, of the same
+            dtype (floating or integer), rows and columns.
+        residuals: As many, and of the same kind. A residual may be one of the tensors or of the
+            residuals, but not overlap one otherwise.
+
+    Raises:
+        ValueError: An argument is wrong, or the tensors do not fit into the buffer.
+        RuntimeError: The context has failed.
+
+    Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp; there each addition is rounded to the dtype.
+    """
+    _tp.tp_all_reduce(tp_context, buffer, tensors, residuals)
+
+
+def tp_synchronize(tp_context: int, buffer: int = -1, timeout: float | None = None) -> None:
+    """Makes the host wait for the context's work; then it may touch what that works on.
+
+    Args:
+        tp_context: A handle from `make_tp_context`.
+        buffer: Index into `pinned_temp`: waits for the calls made so far that use it; -1: for all
+            that is queued so far on all streams of the context, other work included.
+        timeout: Seconds, or None to wait as long as it takes.
+
+    Raises:
+        ValueError: An argument is wrong.
+        RuntimeError: The context has failed, or the work is not done in time.
+        Exception: With buffer -1, whatever a function given to `HostStream.submit` has raised.
+    """
+    _tp.tp_synchronize(tp_context, buffer, timeout)
+
+
+def tp_set_multithreaded(tp_context: int, multithreaded: bool) -> None:
+    """Chooses who issues the legs of a call with `t_device=-1`: a thread per device, or the caller.
+
+    Args:
+        tp_context: A handle from `make_tp_context`.
+        multithreaded: Whether threads of the context's own do it.
+
+    Raises:
+        ValueError: There is no such context.
+    """
+    _tp.tp_set_multithreaded(tp_context, multithreaded)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""A context with all that belongs to it, for tests. Nothing here waits for ever."""
+
+import threading
+import time
+
+import torch
+from tp_model import as_bytes
+
+from pinnedpg import tp
+
+KV, ID, VC, RS, Q = range(5)
+SECONDS = 10.0
+
+
+def even(devices, units=4):
+    """A split that gives each device the same."""
+    return [(device, i * units, (i + 1) * units) for i, device in enumerate(devices)]
+
+
+class Rig:
+    """`splits`: one for all types, or {type: split} over it. Devices are those of the splits."""
+
+    def __init__(self, split, buffer_bytes=(1 << 16, 1 << 16), more_devices=(), **settings):
+        self.splits = [split] * 5
+        for type, other in settings.pop("splits", {}).items():
+            self.splits[type] = other
+        named = {device for one in self.splits for device, _, _ in one} | set(more_devices)
+        self.devices = sorted(named)
+        self.streams = {device: tp.HostStream(device) for device in self.devices}
+        self.buffers = [torch.zeros(size, dtype=torch.uint8) for size in buffer_bytes]
+        by_ordinal = [self.streams.get(device, 0) for device in range(max(self.devices) + 1)]
+        settings.setdefault("timeout", SECONDS)
+        self.handle = tp.make_tp_context(*self.splits, self.buffers, by_ordinal, **settings)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        tp.free_tp_context(self.handle)
+
+    def sync(self, buffer=-1):
+        tp.tp_synchronize(self.handle, buffer, SECONDS)
+
+    def delay(self, device, seconds=0.05):
+        self.streams[device].submit(lambda: time.sleep(seconds))
+
+    def view(self, buffer, like):
+        """What lies at byte 0 of the buffer, as a tensor like that one."""
+        bytes = self.buffers[buffer][: like.numel() * like.element_size()]
+        return bytes.view(like.dtype).view(like.shape)
+
+    def broadcast(self, source, type=KV, buffer=0, targets=None, **more):
+        if targets is None:
+            targets = [torch.zeros_like(source) for _ in self.splits[type]]
+        tp.tp_broadcast(self.handle, buffer, source, type, targets, 1, **more)
+        return targets
+
+    def gather(self, inputs, type=KV, target=KV, buffer=0, dim=1, outputs=None, **more):
+        if outputs is None:
+            whole = (inputs[0].shape[0], self.splits[type][-1][2] * dim)
+            shares = self.splits[target] if target >= 0 else []
+            outputs = [torch.zeros(whole, dtype=inputs[0].dtype) for _ in shares]
+        tp.tp_gather(self.handle, buffer, inputs, type, outputs, target, dim, **more)
+        return outputs
+
+    def inputs(self, rows=3, type=KV, dim=1, dtype=torch.half, value=None):
+        """A tensor for each share, of small integers or of that value."""
+        shapes = [(rows, (end - begin) * dim) for _, begin, end in self.splits[type]]
+        if value is not None:
+            return [torch.full(shape, value, dtype=dtype) for shape in shapes]
+        return [torch.randint(0, 9, shape).to(dtype) for shape in shapes]
+
+
+def same(one, other):
+    """Whether two tensors have the same bytes."""
+    return one.dtype == other.dtype and torch.equal(
+        as_bytes(one.contiguous()), as_bytes(other.contiguous())
+    )
+
+
+def on_threads(*functions):
+    """Runs the functions at once; raises what the first of them raised."""
+    errors = []
+
+    def run(function):
+        try:
+            function()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(f,), daemon=True) for f in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(2 * SECONDS)
+        assert not thread.is_alive(), "a thread hangs"
+    if errors:
+        raise errors[0]
