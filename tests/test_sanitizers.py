@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""The engine on threads, under the sanitizers."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # it compiles the engine
+@pytest.mark.parametrize("sanitizer", ["thread", "address"])
+def test_threads(sanitizer):
+    if not shutil.which("g++"):
+        pytest.skip("there is no g++")
+    done = subprocess.run(
+        [ROOT / "tests" / "tsan" / "run", sanitizer],
+        env=os.environ | {"PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "failed as they should" in done.stdout
