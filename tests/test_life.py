@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Making, leaving and forgetting groups: nothing hangs; no file, descriptor or mapping is left."""
+
+import gc
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import ranks
+import torch
+import torch.distributed as dist
+from test_kills import holdings, settled, shared_memory
+from worker import Setup
+
+BARE = Setup(backend=None)
+LAUNCHERS = ["processes", "threads"]
+
+
+def again_and_again(store, rank, world_size, times):
+    held = []
+    for turn in range(times):
+        Setup().init(store=store, rank=rank, world_size=world_size)
+        tensor = torch.full((1000,), float(rank + turn))
+        if turn % 3:  # every third group is never used
+            dist.all_reduce(tensor)
+            assert tensor[0].item() == sum(range(world_size)) + turn * world_size
+            subgroup = dist.new_group([0, world_size - 1])
+            if rank in (0, world_size - 1):
+                dist.all_reduce(tensor, group=subgroup)
+            dist.barrier()
+        dist.destroy_process_group()
+        if turn in (2, times - 1):
+            held.append(settled(held[0] if held else holdings()))
+    return held
+
+
+def test_destroy_and_init_fifty_times():
+    before = shared_memory()
+    for first, last in ranks.run(again_and_again, 3, 50, setup=BARE):
+        assert first == last
+    assert shared_memory() == before
+
+
+def destroyed_with_work_under_way(is_first):
+    rank = dist.get_rank()
+    if not is_first:
+        dist.barrier()
+    works = [dist.all_reduce(torch.ones(10), async_op=True) for _ in range(3)] if rank == 0 else []
+    if rank == 1:
+        time.sleep(0.5)
+    began = time.monotonic()
+    dist.destroy_process_group()
+    destroyed = time.monotonic() - began
+    failed = 0
+    for work in works:
+        try:
+            work.wait()
+        except dist.DistBackendError:
+            failed += 1
+    return destroyed, time.monotonic() - began, failed
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_destroy_with_work_under_way(launcher, is_first):
+    results = ranks.run(destroyed_with_work_under_way, 2, is_first, launcher=launcher)
+    assert results[0][2] == 3
+    assert all(destroyed < 1 and waited < 2 for destroyed, waited, _ in results)
+
+
+SCRIPT = """
+import sys, threading, time
+import torch, torch.distributed as dist
+import pinnedpg
+
+how = sys.argv[1]
+dist.init_process_group("pinned", init_method=sys.argv[2], rank=int(sys.argv[3]), world_size=2)
+kept = torch.ones(1000)
+dist.all_reduce(kept)
+assert kept[0] == 2
+if how == "outstanding" and dist.get_rank() == 0:
+    works = [dist.all_reduce(torch.ones(1000), async_op=True) for _ in range(10)]
+    time.sleep(0.2)  # the worker thread is at it
+if how == "subgroup":
+    group = dist.new_group([0, 1])
+    dist.all_reduce(kept, group=group)
+if how == "raise":
+    raise KeyError("mine")
+if how == "destroy":
+    dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("how", ["destroy", "forget", "subgroup", "outstanding", "raise"])
+def test_exit(how, tmp_path):
+    before = shared_memory()
+    command = [sys.executable, "-c", SCRIPT, how, f"file://{tmp_path}/store"]
+    processes = [
+        subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    for process in processes:
+        _, text = process.communicate(timeout=30)
+        if how == "raise":
+            assert process.returncode == 1 and "KeyError" in text
+        else:
+            assert process.returncode == 0 and "Error" not in text, text
+    assert shared_memory() == before
+
+
+def fork_and(call, how):
+    """Calls in a forked child and returns its exit code."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            call()
+            if how == "drop":
+                drop_groups()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def drop_groups():
+    """Runs the destructors of all groups, as an exiting interpreter may."""
+    world = dist.distributed_c10d._world
+    for book in (world.pg_map, world.pg_names, world.pg_group_ranks, world.pg_backend_config):
+        book.clear()
+    world.pg_to_tag.clear()
+    world.tags_to_pg.clear()
+    world.default_pg = None
+    gc.collect()
+
+
+def forked(store, rank, world_size):
+    me = dist.PrefixStore("parent", store)
+    fork_and(lambda: torch.ones(3).sum(), "_exit")  # before init
+    Setup(timeout_s=5.0).init(store=me, rank=rank, world_size=world_size)
+    tensor = torch.ones(1000)
+    dist.all_reduce(tensor, async_op=True).wait()  # there is a worker thread
+    # A child with the parent's groups, which it drops: on exit, or by itself.
+    codes = [fork_and(lambda: None, how) for how in ("_exit", "drop")]
+    codes.append(fork_and(dist.destroy_process_group, "_exit"))
+    dist.all_reduce(tensor)
+    dist.barrier()
+    dist.destroy_process_group()
+    return codes, tensor[0].item()
+
+
+def test_fork_before_and_after_init():
+    assert ranks.run(forked, 2, setup=BARE) == [([0, 0, 0], 4.0)] * 2
