@@ -128,10 +128,11 @@ bool Communicator::queue_gets(Call& call, const Exchange& exchange, size_t chunk
   if (exchange.reduction) {
     queue_reduction(exchange, round, stream);
   } else {
+    const Toward direction = exchange.result_direction();
     for (const auto& [peer, shard, to, own] : exchange.gets) {
       const Region part = round.part(to);
       const Region from = own.data != nullptr ? round.part(own) : round.staged(peer, shard, step, part.bytes());
-      if (part.bytes() > 0 && from.data != part.data) stream.copy(part, from, Toward::kRank);
+      if (part.bytes() > 0 && from.data != part.data) stream.copy(part, from, direction);
     }
   }
   stream.arrive(*gots_[rank], step);

@@ -8,6 +8,7 @@
 
 #include "base/region.h"
 #include "device/reduce.h"
+#include "device/stream.h"
 #include "memory/staging.h"
 
 namespace pinnedpg {
@@ -43,6 +44,8 @@ struct Exchange {
   bool closes = false;        ///< the call ends only when all ranks have got (of its last exchange; one local member)
   std::vector<After> after;
 
+  /// Which way its results go.
+  Toward result_direction() const;
   /// How much of each shard moves in one step.
   size_t chunk_bytes(const Geometry& geometry) const;
   /// In how many steps it moves; at least one, since all ranks meet even where there is nothing to move.

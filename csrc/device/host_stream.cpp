@@ -7,6 +7,8 @@
 #include <cstring>
 #include <vector>
 
+#include "device/host_copy.h"
+
 namespace pinnedpg {
 
 namespace {
@@ -42,9 +44,10 @@ WaitPolicy WaitPolicy::for_ranks(int ranks) {
   return core_count >= ranks ? WaitPolicy{200, 100} : WaitPolicy{0, 200};
 }
 
-void HostStream::copy(const Region& dst, const Region& src, Toward) {
+void HostStream::copy(const Region& dst, const Region& src, Toward toward) {
   if (dst.bytes() == 0) return;
   if (dst.is_flat() && src.is_flat()) {
+    if (toward == Toward::kRankCold) return copy_past_caches(dst.data, src.data, dst.bytes());
     std::memcpy(dst.data, src.data, dst.bytes());
     return;
   }

@@ -12,7 +12,11 @@
 namespace pinnedpg {
 
 /// Which way a copy goes: a host stream chooses its stores by it.
-enum class Toward : uint8_t { kStage, kRank };
+enum class Toward : uint8_t {
+  kStage,
+  kRank,
+  kRankCold,  ///< part of a result that no cache holds until it is read
+};
 
 /// An ordered queue of work on one device: all that an algorithm knows of a device.
 class Stream {

@@ -57,17 +57,27 @@ std::shared_ptr<Segment> Segment::create(size_t bytes) {
       SYS_CHECK(::memfd_create(concat("pinnedpg-", id).c_str(), MFD_CLOEXEC), "segment: cannot create shared memory");
   std::shared_ptr<Segment> segment(new Segment(fd, {ProcessId::self(), fd, id, bytes}));
   SYS_CHECK(::ftruncate(fd, static_cast<off_t>(bytes)), concat("segment: cannot size ", bytes, " bytes"));
-  segment->data_ = static_cast<std::byte*>(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
-  if (segment->data_ == MAP_FAILED) throw_system_error("mmap", concat("segment: cannot map ", bytes, " bytes"));
+  segment->map();
   std::lock_guard lock(mapped().mutex);
   mapped().by_id[id] = segment;
   return segment;
 }
 
 std::shared_ptr<Segment> Segment::open(const Handle& handle) {
+  std::shared_ptr<Segment> segment;  // let go of only without the lock, which its destructor takes
   std::lock_guard lock(mapped().mutex);
-  auto& known = mapped().by_id[handle.id];
-  if (auto segment = known.lock()) return segment;
+  const auto known = mapped().by_id.find(handle.id);
+  if (known != mapped().by_id.end()) segment = known->second.lock();
+  if (segment) return segment;
+  const int fd = open_file(handle);
+  if (fd < 0) return nullptr;
+  segment.reset(new Segment(fd, handle));
+  segment->map();
+  mapped().by_id[handle.id] = segment;
+  return segment;
+}
+
+int Segment::open_file(const Handle& handle) {
   const ProcessId self = ProcessId::self();
   PINNEDPG_CHECK(handle.creator.boot == self.boot,
                  "init: all ranks of a pinned group must run on one machine; got a rank on another one");
@@ -78,17 +88,17 @@ std::shared_ptr<Segment> Segment::open(const Handle& handle) {
   const std::string path = concat("/proc/", handle.creator.pid, "/fd/", handle.fd);
   char target[128] = {};
   const std::string name = concat("pinnedpg-", handle.id);
-  if (::readlink(path.c_str(), target, sizeof target - 1) < 0 || !std::strstr(target, name.c_str())) return nullptr;
-  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (fd < 0) return nullptr;
-  std::shared_ptr<Segment> segment(new Segment(fd, handle));
-  segment->data_ = static_cast<std::byte*>(::mmap(nullptr, handle.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
-  if (segment->data_ == MAP_FAILED) throw_system_error("mmap", concat("segment: cannot map ", handle.bytes, " bytes"));
-  known = segment;
-  return segment;
+  if (::readlink(path.c_str(), target, sizeof target - 1) < 0 || !std::strstr(target, name.c_str())) return -1;
+  return ::open(path.c_str(), O_RDWR | O_CLOEXEC);
 }
 
 Segment::Segment(int fd, Handle handle) : handle_(handle), fd_(fd) {}
+
+void Segment::map() {
+  void* const data = ::mmap(nullptr, handle_.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+  if (data == MAP_FAILED) throw_system_error("mmap", concat("segment: cannot map ", handle_.bytes, " bytes"));
+  data_ = static_cast<std::byte*>(data);
+}
 
 Segment::~Segment() {
   {
@@ -96,7 +106,7 @@ Segment::~Segment() {
     const auto known = mapped().by_id.find(handle_.id);
     if (known != mapped().by_id.end() && known->second.expired()) mapped().by_id.erase(known);
   }
-  if (data_ != nullptr && data_ != MAP_FAILED) ::munmap(data_, handle_.bytes);
+  if (data_ != nullptr) ::munmap(data_, handle_.bytes);
   seal();
 }
 
@@ -110,8 +120,9 @@ void Segment::reserve(size_t begin, size_t bytes) {
 }
 
 void Segment::seal() {
-  if (fd_ >= 0) ::close(fd_);
-  fd_ = -1;
+  // Once only, also when ranks that are threads of one process all call it: the number may be another file's by then.
+  const int fd = fd_.exchange(-1);
+  if (fd >= 0) ::close(fd);
 }
 
 }  // namespace pinnedpg

@@ -2,6 +2,7 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -42,7 +43,7 @@ class Segment {
   /// here and never a SIGBUS later.
   void reserve(size_t begin, size_t bytes);
 
-  /// No further rank can open the segment; closes the file descriptor. May be called again.
+  /// No further rank can open the segment; closes the file descriptor. Any rank that shares the mapping may call it.
   void seal();
 
   Handle handle() const { return handle_; }
@@ -51,9 +52,12 @@ class Segment {
 
  private:
   Segment(int fd, Handle handle);
+  /// Finds a segment's file; -1 where the handle is stale.
+  static int open_file(const Handle& handle);
+  void map();
 
   Handle handle_;
-  int fd_;
+  std::atomic<int> fd_;
   std::byte* data_ = nullptr;
 };
 
