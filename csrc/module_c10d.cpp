@@ -39,7 +39,7 @@ void bind_options(py::module_& module, const py::module_& base) {
       .def_readwrite("depth", &Options::depth)
       .def_readwrite("one_shot_bytes", &Options::one_shot_bytes)
       .def_readwrite("budget_bytes", &Options::budget_bytes)
-      .def_readonly("timeout_chosen", &Options::timeout_chosen,
+      .def_readonly("_timeout_chosen", &Options::timeout_chosen,
                     "Whether the options were made with a time-out: it wins over init_process_group's.")
       .def_readwrite("group_name", &Options::group_name)
       .def_readwrite("global_ranks_in_group", &Options::global_ranks_in_group)

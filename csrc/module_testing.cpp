@@ -4,6 +4,7 @@
 #include <torch/csrc/utils/pybind.h>
 
 #include "collective/recorder.h"
+#include "device/device.h"
 #include "device/reduce.h"
 #include "device/reduce_dtype.h"
 #include "module.h"
@@ -54,6 +55,8 @@ void bind_reduce(py::module_& module) {
 }  // namespace
 
 void bind_testing(py::module_& module) {
+  module.def("_pin", [](const at::Tensor& tensor) { pin(tensor.data_ptr(), tensor.nbytes()); });
+  module.def("_unpin", [](const at::Tensor& tensor) { unpin(tensor.data_ptr()); });
   bind_reduce(module);
   py::class_<Event>(module, "_Event")
       .def_readonly("rank", &Event::rank)

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
-// pinnedpg._C.tp: what pinnedpg/tp.py is the face of.
+// pinnedpg._C.tp: what pinnedpg/tp.py and tp_calls.py are the face of.
 #include "module_tp.h"
 
-#include <torch/csrc/autograd/python_variable.h>
-#include <torch/csrc/utils/pybind.h>
-
+#include "module_tp_arguments.h"
 #include "tp/recording.h"
 #include "tp/tp_context.h"
 
@@ -13,47 +11,10 @@ namespace pinnedpg {
 
 namespace {
 
-using tp::Barrier;
 using tp::HostQueue;
 using tp::Patience;
 using tp::TensorList;
 using tp::TpContext;
-
-/// An int or what stands for one (a HostStream); nothing if it is none, or does not fit.
-template <typename Integer>
-std::optional<Integer> integer(py::handle object) {
-  const auto index =
-      py::reinterpret_steal<py::object>(PyIndex_Check(object.ptr()) ? PyNumber_Index(object.ptr()) : nullptr);
-  try {
-    if (index) return index.cast<Integer>();
-  } catch (const py::cast_error&) {
-  }
-  PyErr_Clear();
-  return std::nullopt;
-}
-
-uint64_t handle_of(py::handle object) { return integer<uint64_t>(object).value_or(0); }
-
-std::vector<py::object> items(const tp::Argument& argument, py::handle list) {
-  PINNEDPG_CHECK(py::isinstance<py::sequence>(list) && !py::isinstance<py::str>(list) && !THPVariable_Check(list.ptr()),
-                 argument, " must be a list; got ", shown(list));
-  std::vector<py::object> objects;
-  for (const py::handle item : list) objects.push_back(py::reinterpret_borrow<py::object>(item));
-  return objects;
-}
-
-at::Tensor tensor_of(const tp::Argument& argument, py::handle object) {
-  PINNEDPG_CHECK(THPVariable_Check(object.ptr()), argument, " must be a tensor; got ", shown(object));
-  return THPVariable_Unpack(object.ptr());
-}
-
-TensorList tensors_of(const char* function, const char* name, py::handle list) {
-  TensorList tensors;
-  for (const py::object& item : items({function, name}, list)) {
-    tensors.push_back(tensor_of({function, name, static_cast<int64_t>(tensors.size())}, item));
-  }
-  return tensors;
-}
 
 tp::Split split_of(const char* name, py::handle list) {
   constexpr const char* kFunction = "make_tp_context";
@@ -62,7 +23,7 @@ tp::Split split_of(const char* name, py::handle list) {
     const tp::Argument argument{kFunction, name, static_cast<int64_t>(split.size())};
     const std::vector<py::object> fields = items(argument, item);
     std::vector<std::optional<int64_t>> numbers;
-    for (const py::object& field : fields) numbers.push_back(integer<int64_t>(field));
+    for (const py::object& field : fields) numbers.push_back(integer_if_any<int64_t>(field));
     const bool fits = numbers.size() == 3 && numbers[0] && numbers[1] && numbers[2];
     PINNEDPG_CHECK(fits && *numbers[0] >= 0 && *numbers[0] < tp::kMostUnits, argument,
                    " must be (device, begin, end), three ints; got ", shown(item));
@@ -74,7 +35,7 @@ tp::Split split_of(const char* name, py::handle list) {
 std::vector<uint64_t> streams_of(py::handle list) {
   std::vector<uint64_t> streams;
   for (const py::object& item : items({"make_tp_context", "streams"}, list)) {
-    const auto handle = item.is_none() ? std::optional<uint64_t>(0) : integer<uint64_t>(item);
+    const auto handle = item.is_none() ? std::optional<uint64_t>(0) : integer_if_any<uint64_t>(item);
     PINNEDPG_CHECK(handle.has_value(), "make_tp_context: streams[", streams.size(),
                    "] must be 0, None, a HostStream or its handle; got ", shown(item));
     streams.push_back(*handle);
@@ -83,65 +44,96 @@ std::vector<uint64_t> streams_of(py::handle list) {
 }
 
 uint64_t make_tp_context(py::handle kv, py::handle id, py::handle vc, py::handle rs, py::handle q,
-                         py::handle pinned_temp, py::handle streams, bool multithreaded,
-                         std::optional<double> timeout) {
+                         py::handle pinned_temp, py::handle streams, py::handle multithreaded, py::handle timeout) {
+  constexpr const char* kFunction = "make_tp_context";
   TpContext::Settings settings;
   settings.splits = {split_of("kv_split", kv), split_of("id_split", id), split_of("vc_split", vc),
                      split_of("rs_split", rs), split_of("q_split", q)};
-  settings.buffers = tensors_of("make_tp_context", "pinned_temp", pinned_temp);
+  settings.buffers = tensors_of(kFunction, "pinned_temp", pinned_temp);
   settings.streams = streams_of(streams);
-  settings.multithreaded = multithreaded;
-  if (timeout) settings.timeout = milliseconds("make_tp_context", *timeout);
+  settings.multithreaded = bool_of({kFunction, "multithreaded"}, multithreaded);
+  settings.timeout = timeout_of(kFunction, timeout).value_or(settings.timeout);
   uint64_t handle = 0;
   without_gil([&] { handle = TpContext::make(std::move(settings)); });
   return handle;
 }
 
-void tp_broadcast(py::handle context, int buffer, py::handle source, int type, py::handle targets, int t_device) {
-  const uint64_t handle = handle_of(context);
-  const at::Tensor from = tensor_of({"tp_broadcast", "source"}, source);
-  const TensorList to = tensors_of("tp_broadcast", "targets", targets);
-  without_gil([&] { TpContext::find("tp_broadcast", handle)->broadcast(buffer, from, type, to, t_device); });
+void tp_broadcast(py::handle context, py::handle buffer, py::handle source, py::handle type, py::handle targets,
+                  py::handle t_device) {
+  constexpr const char* kFunction = "tp_broadcast";
+  const uint64_t handle = handle_of(kFunction, context);
+  const int index = int_of({kFunction, "buffer"}, buffer);
+  const at::Tensor from = tensor_of({kFunction, "source"}, source);
+  const int split = int_of({kFunction, "broadcast_type"}, type);
+  const TensorList to = tensors_of(kFunction, "targets", targets);
+  const int device = int_of({kFunction, "t_device"}, t_device);
+  without_gil([&] { TpContext::find(kFunction, handle)->broadcast(index, from, split, to, device); });
 }
 
-void tp_gather(py::handle context, int buffer, py::handle inputs, int type, py::handle targets, int type_target,
-               int64_t dim, int t_device, Barrier* barrier) {
-  const char* function = barrier == nullptr ? "tp_gather" : "tp_gather_barrier";
-  const uint64_t handle = handle_of(context);
+void gather(const char* function, py::handle context, py::handle buffer, py::handle inputs, py::handle type,
+            py::handle targets, py::handle type_target, py::handle dim, py::handle t_device, py::handle barrier) {
+  const uint64_t handle = handle_of(function, context);
+  const int index = int_of({function, "buffer"}, buffer);
   const TensorList from = tensors_of(function, "inputs", inputs);
+  const int split = int_of({function, "broadcast_type"}, type);
+  const int split_target = int_of({function, "broadcast_type_target"}, type_target);
   // Without a split for them, callers pass anything.
-  const TensorList to = type_target >= 0 ? tensors_of(function, "targets", targets) : TensorList{};
-  without_gil(
-      [&] { TpContext::find(function, handle)->gather(buffer, from, type, to, type_target, dim, t_device, barrier); });
-}
-
-void tp_all_reduce(py::handle context, int buffer, py::handle tensors, py::handle residuals) {
-  const uint64_t handle = handle_of(context);
-  const TensorList from = tensors_of("tp_all_reduce", "tensors", tensors);
-  const TensorList to = tensors_of("tp_all_reduce", "residuals", residuals);
-  without_gil([&] { TpContext::find("tp_all_reduce", handle)->all_reduce(buffer, from, to); });
-}
-
-void tp_cross_device_barrier(py::handle context, int type, int t_device, int stage, int next_stage) {
-  const uint64_t handle = handle_of(context);
+  const TensorList to = split_target >= 0 ? tensors_of(function, "targets", targets) : TensorList{};
+  const int64_t columns = int64_of({function, "dim"}, dim);
+  const int device = int_of({function, "t_device"}, t_device);
+  tp::Barrier* const meets = barrier_of({function, "barrier"}, barrier);
   without_gil([&] {
-    TpContext::find("tp_cross_device_barrier", handle)->cross_device_barrier(type, t_device, stage, next_stage);
+    TpContext::find(function, handle)->gather(function, index, from, split, to, split_target, columns, device, meets);
   });
 }
 
-void tp_synchronize(py::handle context, int buffer, std::optional<double> timeout) {
-  const uint64_t handle = handle_of(context);
-  const Patience waits = patience("tp_synchronize", timeout);
-  without_gil([&] { TpContext::find("tp_synchronize", handle)->synchronize(buffer, waits); });
+void tp_gather(py::handle context, py::handle buffer, py::handle inputs, py::handle type, py::handle targets,
+               py::handle type_target, py::handle dim, py::handle t_device) {
+  gather("tp_gather", context, buffer, inputs, type, targets, type_target, dim, t_device, py::none());
 }
 
-void tp_set_multithreaded(py::handle context, bool multithreaded) {
-  const uint64_t handle = handle_of(context);
-  without_gil([&] { TpContext::find("tp_set_multithreaded", handle)->set_multithreaded(multithreaded); });
+void tp_gather_barrier(py::handle context, py::handle buffer, py::handle inputs, py::handle type, py::handle targets,
+                       py::handle type_target, py::handle dim, py::handle t_device, py::handle barrier) {
+  gather("tp_gather_barrier", context, buffer, inputs, type, targets, type_target, dim, t_device, barrier);
+}
+
+void tp_all_reduce(py::handle context, py::handle buffer, py::handle tensors, py::handle residuals) {
+  constexpr const char* kFunction = "tp_all_reduce";
+  const uint64_t handle = handle_of(kFunction, context);
+  const int index = int_of({kFunction, "buffer"}, buffer);
+  const TensorList from = tensors_of(kFunction, "tensors", tensors);
+  const TensorList to = tensors_of(kFunction, "residuals", residuals);
+  without_gil([&] { TpContext::find(kFunction, handle)->all_reduce(index, from, to); });
+}
+
+void tp_cross_device_barrier(py::handle context, py::handle type, py::handle t_device, py::handle stage,
+                             py::handle next_stage) {
+  constexpr const char* kFunction = "tp_cross_device_barrier";
+  const uint64_t handle = handle_of(kFunction, context);
+  const int split = int_of({kFunction, "broadcast_type"}, type);
+  const int device = int_of({kFunction, "t_device"}, t_device);
+  const int now = int_of({kFunction, "stage"}, stage);
+  const int next = int_of({kFunction, "next_stage"}, next_stage);
+  without_gil([&] { TpContext::find(kFunction, handle)->cross_device_barrier(split, device, now, next); });
+}
+
+void tp_synchronize(py::handle context, py::handle buffer, py::handle timeout) {
+  constexpr const char* kFunction = "tp_synchronize";
+  const uint64_t handle = handle_of(kFunction, context);
+  const int index = int_of({kFunction, "buffer"}, buffer);
+  const Patience waits = patience(kFunction, timeout);
+  without_gil([&] { TpContext::find(kFunction, handle)->synchronize(index, waits); });
+}
+
+void tp_set_multithreaded(py::handle context, py::handle multithreaded) {
+  constexpr const char* kFunction = "tp_set_multithreaded";
+  const uint64_t handle = handle_of(kFunction, context);
+  const bool on = bool_of({kFunction, "multithreaded"}, multithreaded);
+  without_gil([&] { TpContext::find(kFunction, handle)->set_multithreaded(on); });
 }
 
 void free_tp_context(py::handle context) {
-  const uint64_t handle = handle_of(context);
+  const uint64_t handle = handle_of("free_tp_context", context);
   without_gil([&] { TpContext::free(handle); });
 }
 
@@ -163,13 +155,14 @@ void bind_tp(py::module_& parent) {
   bind_tp_streams(module);
   module.def("make_tp_context",
              [](py::handle kv, py::handle id, py::handle vc, py::handle rs, py::handle q, py::handle pinned_temp,
-                py::handle streams, bool multithreaded, std::optional<double> timeout) {
+                py::handle streams, py::handle multithreaded, py::handle timeout) {
                return with_torch_errors(
                    [&] { return make_tp_context(kv, id, vc, rs, q, pinned_temp, streams, multithreaded, timeout); });
              });
   module.def("free_tp_context", with_errors(free_tp_context));
   module.def("tp_broadcast", with_errors(tp_broadcast));
   module.def("tp_gather", with_errors(tp_gather));
+  module.def("tp_gather_barrier", with_errors(tp_gather_barrier));
   module.def("tp_cross_device_barrier", with_errors(tp_cross_device_barrier));
   module.def("tp_all_reduce", with_errors(tp_all_reduce));
   module.def("tp_synchronize", with_errors(tp_synchronize));

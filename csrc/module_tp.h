@@ -12,7 +12,6 @@
 
 #include "c10d/errors.h"
 #include "module.h"
-#include "tp/patience.h"
 
 namespace pinnedpg {
 
@@ -82,13 +81,6 @@ template <typename... Args>
 auto with_errors(void (*function)(Args...)) {
   return [function](Args... args) { with_torch_errors([&] { function(args...); }); };
 }
-
-std::chrono::milliseconds milliseconds(const char* function, double seconds);
-
-/// Waits that Ctrl-C ends. `seconds`: nothing for no time-out.
-tp::Patience patience(const char* function, std::optional<double> seconds);
-
-std::string shown(py::handle object);
 
 /// Adds HostStream and Barrier.
 void bind_tp_streams(py::module_& module);

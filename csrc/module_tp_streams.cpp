@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
 // HostStream and Barrier of pinnedpg._C.tp.
-#include <cmath>
-
 #include "module_tp.h"
+#include "module_tp_arguments.h"
 #include "tp/barrier.h"
 #include "tp/host_queue.h"
 
@@ -30,24 +29,6 @@ PythonObject share(py::object object) {
   return {new py::object(std::move(object)), [](py::object* held) { Gate::instance().enter([&] { delete held; }); }};
 }
 
-std::chrono::milliseconds milliseconds(const char* function, double seconds) {
-  constexpr double kMost = 1e9;  // 30 years
-  PINNEDPG_CHECK(seconds >= 0, function, ": timeout must be None or a number of seconds, 0 or more; got ", seconds);
-  return std::chrono::milliseconds(static_cast<int64_t>(std::ceil(std::min(seconds, kMost) * 1000)));
-}
-
-/// Waits that Ctrl-C ends.
-Patience patience(const char* function, std::optional<double> seconds) {
-  std::optional<std::chrono::milliseconds> timeout;
-  if (seconds) timeout = milliseconds(function, *seconds);
-  return Patience(timeout, [] {
-    py::gil_scoped_acquire acquired;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  });
-}
-
-std::string shown(py::handle object) { return py::repr(object).cast<std::string>(); }
-
 namespace {
 
 void call(const PythonObject& function) {
@@ -72,17 +53,19 @@ void submit(HostQueue& self, const py::object& function) {
   without_gil([&] { self.submit([shared] { call(shared); }); });
 }
 
-void synchronize(HostQueue& self, std::optional<double> timeout) {
+void synchronize(HostQueue& self, const py::object& timeout) {
   const Patience waits = patience("HostStream.synchronize", timeout);
   without_gil([&] { self.synchronize(waits); });
 }
 
-void arrive_and_wait(Barrier& self, std::optional<double> timeout) {
+void arrive_and_wait(Barrier& self, const py::object& timeout) {
   const Patience waits = patience("Barrier.arrive_and_wait", timeout);
   without_gil([&] { self.arrive_and_wait(waits); });
 }
 
-void reset(Barrier& self, int num_threads) { self.reset(num_threads); }
+void reset(Barrier& self, const py::object& num_threads) {
+  self.reset(int_of({"Barrier.reset", "num_threads"}, num_threads));
+}
 
 constexpr const char* kHostStreamDoc =
     R"(The stream of a host device: an ordered queue of work that other threads do.
@@ -127,7 +110,9 @@ Source: exllamav2 0.3.2, `Barrier` in exllamav2_ext/cpp/threadpool.h; there it w
 
 void bind_tp_streams(py::module_& module) {
   py::class_<HostQueue, std::shared_ptr<HostQueue>>(module, "HostStream", kHostStreamDoc)
-      .def(py::init([](int device) { return with_torch_errors([&] { return HostQueue::create(device); }); }),
+      .def(py::init([](const py::object& device) {
+             return with_torch_errors([&] { return HostQueue::create(int_of({"HostStream", "device"}, device)); });
+           }),
            py::arg("device"))
       .def_property_readonly("device", &HostQueue::device, "The ordinal of its device.")
       .def_property_readonly("cuda_stream", &HostQueue::handle, "The handle, under the name CUDA streams have it.")
@@ -138,8 +123,9 @@ void bind_tp_streams(py::module_& module) {
       .def("submit", with_errors(submit), py::arg("function"), kSubmitDoc)
       .def("synchronize", with_errors(synchronize), py::arg("timeout") = py::none(), kSynchronizeDoc);
   py::class_<Barrier>(module, "Barrier", kBarrierDoc)
-      .def(py::init([](int num_threads) {
-             return with_torch_errors([&] { return std::make_unique<Barrier>(num_threads); });
+      .def(py::init([](const py::object& num_threads) {
+             return with_torch_errors(
+                 [&] { return std::make_unique<Barrier>(int_of({"Barrier", "num_threads"}, num_threads)); });
            }),
            py::arg("num_threads"))
       .def("arrive_and_wait", with_errors(arrive_and_wait), py::arg("timeout") = py::none(),

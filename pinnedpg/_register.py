@@ -40,7 +40,7 @@ def create(dist_opts: Any, pg_options: Any = None) -> _C.ProcessGroupPinned:
         TypeError: `pg_options` is of another type.
     """
     options = _copy_options(pg_options)
-    if not options.timeout_chosen:
+    if not options._timeout_chosen:
         options._timeout = dist_opts.timeout
     options.group_name = dist_opts.group_id
     options.global_ranks_in_group = dist_opts.global_ranks_in_group

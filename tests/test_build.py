@@ -11,6 +11,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
+
+import pinnedpg
 
 PACKAGE = Path(__file__).resolve().parent.parent / "pinnedpg"
 REBUILD = "pip install --no-build-isolation --force-reinstall --no-deps ."
@@ -153,3 +156,11 @@ def test_options_are_copied(monkeypatch):
     assert (options.group_name, options.global_ranks_in_group) == ("mine", [3])
     assert mine.group_name == "untouched"
     assert _C.Options is Options
+
+
+@pytest.mark.skipif(pinnedpg.cuda_device_count() > 0, reason="there is a GPU")
+def test_pinning_without_a_gpu_says_what_to_do():
+    with pytest.raises(RuntimeError, match="pin"):
+        pinnedpg._C._pin(torch.zeros(4096))
+    with pytest.raises(RuntimeError, match="pin"):
+        pinnedpg._C._unpin(torch.zeros(4096))

@@ -125,3 +125,31 @@ def unequal_lists():
 def test_unequal_lists_are_named():
     for text in ranks.run(unequal_lists, 2, timeout_s=60.0):
         assert "tensors" in text, text
+
+
+def first_call_is_async(lengths):
+    works = []
+    for length in lengths:
+        tensors = [torch.ones(4) for _ in range(length)]
+        works.append((devices.all_reduce(tensors, async_op=True), tensors))
+    for work, tensors in works:
+        work.wait()
+        assert listed(tensors) == [[len(tensors) * dist.get_world_size()] * 4] * len(tensors)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("lengths", [[2], [3, 1, 2], [1, 2, 2, 3]])
+def test_the_first_call_of_a_group_may_be_an_async_list(world_size, lengths):
+    ranks.run(first_call_is_async, world_size, lengths)
+
+
+def mapped_bytes():
+    with open("/proc/self/maps") as maps:
+        spans = [line.split()[0].split("-") for line in maps if "memfd:pinnedpg" in line]
+    return sum(int(end, 16) - int(begin, 16) for begin, end in spans)
+
+
+def test_lists_of_many_lengths_stay_within_the_budget(alone):
+    for count in range(1, 13):
+        devices.all_reduce([torch.ones(100) for _ in range(count)])
+        assert mapped_bytes() <= 32 << 20

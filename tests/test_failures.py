@@ -256,3 +256,34 @@ def leaves(calls_before):
 def test_a_rank_that_leaves_is_named_at_once(launcher, calls_before):
     for rank, error in enumerate(ranks.run(leaves, 3, calls_before, launcher=launcher)):
         assert rank == 1 or ("rank 1" in error[1] and "left" in error[1] and error[2] < 1), error
+
+
+def disagree_on_sizes():
+    rank, world = dist.get_rank(), dist.get_world_size()
+    sends = [2] * world if rank != 1 else [2] * (world - 1) + [3]
+    output = torch.empty(2 * world)
+    error = attempt(
+        lambda: dist.all_to_all_single(output, torch.ones(sum(sends)), [2] * world, sends)
+    )
+    tensor = torch.ones(3)
+    dist.all_reduce(tensor)  # nothing had moved: the group lives on
+    return error, tensor[0].item()
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_all_to_all_sizes_that_disagree_are_an_error_on_every_rank(launcher):
+    for error, total in ranks.run(disagree_on_sizes, 3, launcher=launcher):
+        assert error is not None and "rank 1 sends 12 bytes to rank 2, which expects 8" in error[1]
+        assert total == 3
+
+
+def splits_on_some_ranks():
+    splits = [1, 1] if dist.get_rank() == 1 else None
+    return attempt(lambda: dist.all_to_all_single(torch.empty(2), torch.ones(2), splits, splits))
+
+
+def test_splits_on_some_ranks_only_are_named():
+    for kind, text, _ in ranks.run(splits_on_some_ranks, 2):
+        assert kind == "DistBackendError"
+        assert "all_to_all(float32, with sizes for each pair of ranks)" in text
+        assert "all_to_all(float32[2])" in text

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-CSRC = Path(__file__).resolve().parent.parent / "csrc"
+ROOT = Path(__file__).resolve().parent.parent
+CSRC = ROOT / "csrc"
 
 # A file includes its own folder and layers with a smaller number. The two doors, c10d and tp, are
 # equal, so neither sees the other.
@@ -23,6 +24,18 @@ MAX_FUNCTION_LINES = 40
 def sources() -> dict[str, str]:
     paths = sorted(path for path in CSRC.rglob("*") if path.suffix in (".h", ".cpp", ".cu", ".cuh"))
     return {path.relative_to(CSRC).as_posix(): path.read_text() for path in paths}
+
+
+def python_sources() -> dict[str, str]:
+    paths = [
+        path
+        for folder in ("pinnedpg", "tests", "examples")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    return {
+        path.relative_to(ROOT).as_posix(): path.read_text()
+        for path in [*sorted(paths), ROOT / "setup.py"]
+    }
 
 
 def folder_and_layer(name: str) -> tuple[str, int]:
@@ -99,11 +112,13 @@ def function_lengths(text: str) -> list[tuple[int, int]]:
     return lengths
 
 
-def size_faults(name: str, text: str) -> list[str]:
-    faults = []
+def file_size_faults(name: str, text: str) -> list[str]:
     lines = text.count("\n")
-    if lines > MAX_FILE_LINES:
-        faults.append(f"{name} has {lines} lines; at most {MAX_FILE_LINES}")
+    return [f"{name} has {lines} lines; at most {MAX_FILE_LINES}"] if lines > MAX_FILE_LINES else []
+
+
+def size_faults(name: str, text: str) -> list[str]:
+    faults = file_size_faults(name, text)
     for line, length in function_lengths(text):
         if length > MAX_FUNCTION_LINES:
             faults.append(
@@ -132,6 +147,12 @@ def test_only_device_cpp_asks_whether_there_is_cuda():
 
 def test_sizes():
     assert [fault for name, text in sources().items() for fault in size_faults(name, text)] == []
+
+
+def test_sizes_of_python_files():
+    files = python_sources()
+    assert {"setup.py", "pinnedpg/tp.py", "tests/test_layers.py"} <= files.keys()
+    assert [fault for name, text in files.items() for fault in file_size_faults(name, text)] == []
 
 
 def test_licence_lines():

@@ -129,11 +129,12 @@ def test_what_it_names_exists():
         assert target in [title.lower().replace(" ", "-") for title in titles]
     for path in re.findall(r"\b(?:examples|docs|tests)/[\w./]+\w", README):
         assert (launch.ROOT / path).exists(), path
-    assert len(README.splitlines()) <= 250
+    assert len(README.splitlines()) <= 300
 
 
 def test_options_are_all_there():
     """The table of options names each, and nothing else."""
     table = set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
     options = {name for name, kind in vars(pinnedpg.Options).items() if isinstance(kind, property)}
+    options = {name for name in options if not name.startswith("_")}
     assert table == options - {"group_name", "global_ranks_in_group"}  # torch's own

@@ -21,6 +21,22 @@ from pinnedpg.threads import RankError
 BACKENDS = ["pinned", "gloo"]
 
 
+def reduce_in_a_crowd():
+    dist.init_process_group("pinned")
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    output = torch.zeros(2)
+    whole = torch.arange(2.0 * world_size)
+    dist.reduce_scatter(output, list(whole.view(world_size, 2)))
+    assert output.tolist() == [2 * rank * world_size, (2 * rank + 1) * world_size]
+    tensor = torch.ones(1 << 16)
+    dist.all_reduce(tensor)
+    assert tensor.eq(world_size).all()
+
+
+def test_more_ranks_than_a_slot_has_lines():
+    pinnedpg.threads.run(reduce_in_a_crowd, 300)
+
+
 def summed(backend):
     dist.init_process_group(backend)
     tensor = torch.full((4,), float(dist.get_rank()))

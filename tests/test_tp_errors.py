@@ -28,6 +28,11 @@ def gather(c, buffer=0, inputs=None, type=KV, targets=None, target=KV, dim=2, t_
     tp.tp_gather(c.handle, buffer, inputs, type, targets, target, dim, t_device)
 
 
+def gather_barrier(c, buffer=0, t_device=-1, barrier=None):
+    inputs, targets = matrices(2, 6, 2), matrices(2, 8, 8)
+    tp.tp_gather_barrier(c.handle, buffer, inputs, KV, targets, KV, 2, t_device, barrier)
+
+
 def all_reduce(c, buffer=0, tensors=None, residuals=None):
     tensors = matrices(2, 8, 8) if tensors is None else tensors
     residuals = matrices(2, 8, 8) if residuals is None else residuals
@@ -182,16 +187,61 @@ def test_wrong_context_raises(name):
     tp.free_tp_context(make())
 
 
+HUGE = 1 << 40
+
+WRONG_KINDS = {
+    "broadcast: buffer": (lambda c: broadcast(c, 1.5), TypeError, "tp_broadcast: buffer must be an int; got 1.5"),
+    "broadcast: buffer huge": (lambda c: broadcast(c, HUGE), ValueError, "tp_broadcast: buffer must fit into 32 bits; got 1099511627776"),
+    "broadcast: type": (lambda c: broadcast(c, type="KV"), TypeError, "tp_broadcast: broadcast_type must be an int; got 'KV'"),
+    "broadcast: t_device": (lambda c: broadcast(c, t_device=None), TypeError, "tp_broadcast: t_device must be an int; got None"),
+    "gather: buffer": (lambda c: gather(c, "0"), TypeError, "tp_gather: buffer must be an int; got '0'"),
+    "gather: dim": (lambda c: gather(c, dim=1.0), TypeError, "tp_gather: dim must be an int; got 1.0"),
+    "gather: dim huge": (lambda c: gather(c, dim=1 << 70), ValueError, "tp_gather: dim must fit into 64 bits; got 1180591620717411303424"),
+    "gather: target": (lambda c: gather(c, target=torch.tensor(1.5)), TypeError, r"tp_gather: broadcast_type_target must be an int; got tensor\(1.5000\)"),
+    "gather_barrier: barrier": (lambda c: gather_barrier(c, barrier=3), TypeError, "tp_gather_barrier: barrier must be a Barrier or None; got 3"),
+    "gather_barrier: buffer": (lambda c: gather_barrier(c, buffer=HUGE), ValueError, "tp_gather_barrier: buffer must fit into 32 bits; got"),
+    "gather_barrier: no barrier": (lambda c: gather_barrier(c, buffer=9), ValueError, "tp_gather_barrier: buffer must be one of the 2 of pinned_temp; got 9"),
+    "gather_barrier: t_device": (lambda c: gather_barrier(c, t_device=0.0), TypeError, "tp_gather_barrier: t_device must be an int; got 0.0"),
+    "all_reduce: buffer": (lambda c: all_reduce(c, None), TypeError, "tp_all_reduce: buffer must be an int; got None"),
+    "barrier: stage": (lambda c: barrier(c, KV, -1, "x"), TypeError, "tp_cross_device_barrier: stage must be an int; got 'x'"),
+    "barrier: next_stage": (lambda c: barrier(c, KV, -1, 0, HUGE), ValueError, "tp_cross_device_barrier: next_stage must fit into 32 bits"),
+    "synchronize: buffer huge": (lambda c: tp.tp_synchronize(c.handle, HUGE), ValueError, "tp_synchronize: buffer must fit into 32 bits; got 1099511627776"),
+    "synchronize: buffer": (lambda c: tp.tp_synchronize(c.handle, 1.0), TypeError, "tp_synchronize: buffer must be an int; got 1.0"),
+    "synchronize: timeout": (lambda c: tp.tp_synchronize(c.handle, timeout="1"), TypeError, "tp_synchronize: timeout must be None or a number of seconds, 0 or more; got '1'"),
+    "synchronize: timeout huge": (lambda c: tp.tp_synchronize(c.handle, timeout=10**400), ValueError, "tp_synchronize: timeout must be None or a number"),
+    "set_multithreaded": (lambda c: tp.tp_set_multithreaded(c.handle, "no"), TypeError, "tp_set_multithreaded: multithreaded must be a bool; got 'no'"),
+    "context: timeout": (lambda c: make(timeout=[]), TypeError, r"make_tp_context: timeout must be None or a number .*; got \[\]"),
+    "context: multithreaded": (lambda c: make(multithreaded="x"), TypeError, "make_tp_context: multithreaded must be a bool; got 'x'"),
+    "stream: device": (lambda c: tp.HostStream("cpu"), TypeError, "HostStream: device must be an int; got 'cpu'"),
+    "stream: timeout": (lambda c: c.streams[0].synchronize("x"), TypeError, "HostStream.synchronize: timeout must be None or"),
+    "barrier: threads": (lambda c: tp.Barrier(2.5), TypeError, "Barrier: num_threads must be an int; got 2.5"),
+    "barrier: reset": (lambda c: tp.Barrier(2).reset(HUGE), ValueError, "Barrier.reset: num_threads must fit into 32 bits"),
+    "barrier: timeout": (lambda c: tp.Barrier(1).arrive_and_wait(timeout="x"), TypeError, "Barrier.arrive_and_wait: timeout must be None or"),
+    "handle None": (lambda c: tp.tp_synchronize(None), ValueError, "tp_synchronize: tp_context must be a handle from make_tp_context; got None"),
+    "handle huge": (lambda c: tp.free_tp_context(1 << 70), ValueError, "free_tp_context: tp_context must be .*; got 1180591620717411303424"),
+    "handle negative": (lambda c: tp.tp_set_multithreaded(-3, True), ValueError, "tp_set_multithreaded: tp_context must be .*; got -3"),
+    "handle of barrier": (lambda c: tp.tp_gather_barrier("x", 0, [], KV, [], -1, 1), ValueError, "tp_gather_barrier: tp_context must be .*; got 'x'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_KINDS)
+def test_what_is_of_a_wrong_kind_is_named(name):
+    call, error, text = WRONG_KINDS[name]
+    with Rig([(0, 0, 3), (1, 3, 4)], (4096, 4096)) as rig:
+        with pytest.raises(error, match="^" + text):
+            call(rig)
+        rig.broadcast(torch.ones(3))
+        rig.sync()
+
+
 @pytest.mark.parametrize(
     "call",
     [
-        lambda c: tp.tp_broadcast(c.handle, 1.5, torch.zeros(1), KV, [], 1),
-        lambda c: tp.tp_gather(c.handle, "0", [], KV, [], -1, 1),
         lambda c: tp.tp_cross_device_barrier(c.handle),
         lambda c: tp.tp_broadcast(c.handle, 0),
         lambda c: make(verbose=True),
     ],
 )
-def test_what_is_no_number_or_no_argument_is_a_type_error(call):
+def test_what_is_no_argument_is_a_type_error(call):
     with Rig(even([0])) as rig, pytest.raises(TypeError):
         call(rig)

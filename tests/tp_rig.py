@@ -5,6 +5,7 @@
 import threading
 import time
 
+import pytest
 import torch
 from tp_model import as_bytes
 
@@ -12,6 +13,24 @@ from pinnedpg import tp
 
 KV, ID, VC, RS, Q = range(5)
 SECONDS = 10.0
+ALL_DTYPES = [
+    getattr(torch, name)
+    for name in (
+        "uint8 int8 int16 int32 int64 uint16 uint32 uint64 bool float16 bfloat16 float32 float64 "
+        "complex64 complex128 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz"
+    ).split()
+]
+
+by_caller_and_by_threads = pytest.mark.parametrize(
+    "multithreaded", [False, True], ids=["caller", "threads"]
+)
+
+
+def random_bytes(dtype, *shape):
+    if dtype == torch.bool:
+        return torch.randint(0, 2, shape, dtype=torch.bool)
+    size = torch.empty(0, dtype=dtype).element_size()
+    return torch.randint(0, 256, (*shape[:-1], shape[-1] * size), dtype=torch.uint8).view(dtype)
 
 
 def even(devices, units=4):

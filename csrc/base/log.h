@@ -8,7 +8,7 @@
 
 namespace pinnedpg {
 
-/// What PINNEDPG_DEBUG asks for: VERSION < WARN < INFO < TRACE; unset, only warnings are written.
+/// What PINNEDPG_DEBUG asks for: VERSION < WARN < INFO < TRACE, each with those before it. Unset: warnings alone.
 enum class LogLevel { kVersion = 1, kWarn, kInfo, kTrace };
 
 /// Parts of the house, as PINNEDPG_DEBUG_SUBSYS names them ("INIT,COLL"; a leading ^ means all but these).

@@ -51,6 +51,7 @@ bool Operation::meet() {
   if (!meeting_->connected() && !connect_aside(meeting_)) return false;
   if (!meeting_->advance(meeting_call_, HostStream::Mode::kPoll)) return false;
   meeting_ = nullptr;
+  connecting_ = nullptr;  // another call may have connected the team first, and left ours unasked
   return true;
 }
 

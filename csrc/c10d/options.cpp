@@ -7,7 +7,7 @@
 
 namespace pinnedpg {
 
-Geometry Options::geometry(int world_size) const {
+Geometry Options::geometry(int world_size, int quarters) const {
   PINNEDPG_CHECK(slot_bytes >= 0 && depth >= 0 && one_shot_bytes >= -1 && budget_bytes > 0,
                  "options: sizes must not be negative; got slot_bytes = ", slot_bytes, ", depth = ", depth,
                  ", one_shot_bytes = ", one_shot_bytes, ", budget_bytes = ", budget_bytes);
@@ -16,7 +16,7 @@ Geometry Options::geometry(int world_size) const {
   const size_t slot = slot_bytes != 0 ? static_cast<size_t>(slot_bytes) : crowded ? 1 << 20 : 64 << 10;
   const uint32_t slots = depth != 0 ? static_cast<uint32_t>(depth) : crowded ? 4 : 32;
   const size_t one_shot = one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : 64 << 10;
-  return Geometry::fit(world_size, slot, slots, one_shot, static_cast<size_t>(budget_bytes));
+  return Geometry::fit(world_size, slot, slots, one_shot, static_cast<size_t>(budget_bytes / 4 * quarters));
 }
 
 }  // namespace pinnedpg

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "c10d/errors.h"
 #include "collective/collectives.h"
+#include "device/device.h"
 
 namespace pinnedpg {
 
@@ -53,6 +54,8 @@ ProcessGroupPinned::ProcessGroupPinned(c10::intrusive_ptr<c10d::Store> store, in
       options_(c10::make_intrusive<pinnedpg::Options>(options)),
       rendezvous_(Rendezvous::join(std::move(store), rank, size, options_)) {
   options_->geometry(size);  // a choice that cannot be is an error here, not at the first call
+  PINNEDPG_LOG(kVersion, kInit, "pinnedpg built for torch ", PINNEDPG_TORCH_VERSION,
+               built_with_cuda() ? ", with CUDA" : ", without CUDA");
   PINNEDPG_LOG(kInfo, kInit, "group '", options_->group_name, "': rank ", rank, " of ", size);
 }
 
@@ -66,25 +69,27 @@ void ProcessGroupPinned::abort() {
   std::lock_guard lock(mutex_);
   closed_ = concat("the group was aborted by rank ", getRank());
   rendezvous_.leave("has aborted the group");
-  for (auto& [tensors, team] : teams_) team->abort(closed_);
+  if (first_) first_->abort(closed_);
+  if (lists_) lists_->abort(closed_);
 }
 
 void ProcessGroupPinned::shutdown() {
   std::lock_guard lock(mutex_);
   // Ranks in a group with this one see it leave in the control page; those that still wait for it to come, here.
-  const auto first = teams_.find(1);
-  if (closed_.empty() && getSize() > 1 && (first == teams_.end() || !first->second->connected())) {
+  if (closed_.empty() && getSize() > 1 && (!first_ || !first_->connected())) {
     rendezvous_.leave("has left the group before its first call");
   }
   if (closed_.empty()) closed_ = "the group was destroyed";
-  teams_.clear();  // what is queued keeps its team until it is done
+  first_ = lists_ = nullptr;  // what is queued keeps its team until it is done
 }
 
 std::shared_ptr<Team> ProcessGroupPinned::team(int tensors) {
   std::lock_guard lock(mutex_);
   if (!closed_.empty()) throw GroupError(closed_);
-  auto& team = teams_[tensors];
-  if (!team) team = std::make_shared<Team>(rendezvous_, tensors);
+  auto& team = tensors == 1 ? first_ : lists_;
+  // Another length of lists needs another team. The old one goes, so that a group costs two segments at most.
+  if (!team || team->tensors() != tensors)
+    team = std::make_shared<Team>(rendezvous_, tensors, tensors == 1 ? 0 : ++lists_made_);
   return team;
 }
 

@@ -2,7 +2,6 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
-#include <map>
 #include <memory>
 #include <mutex>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
@@ -73,14 +72,17 @@ class ProcessGroupPinned final : public c10d::Backend {
   WorkPtr exchange_all(Request&& request, std::vector<Region> inputs, std::vector<Region> outputs, bool even);
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;
   int check_root(const Request& request, int64_t root, int64_t tensor, size_t tensors) const;
+  /// The team for calls of so many tensors.
   std::shared_ptr<Team> team(int tensors);
 
   c10::intrusive_ptr<pinnedpg::Options> options_;
   const Rendezvous rendezvous_;
   std::shared_ptr<Queue> queue_ = std::make_shared<Queue>();
   std::mutex mutex_;
-  std::map<int, std::shared_ptr<Team>> teams_;  ///< by the number of tensors in a call
-  std::string closed_;                          ///< why no call can be made any more; empty while it can
+  std::shared_ptr<Team> first_;  ///< for calls of one tensor per rank, and where all others meet
+  std::shared_ptr<Team> lists_;  ///< for calls of several tensors, as many as the newest such call had
+  int lists_made_ = 0;           ///< how many teams for several: equal on all ranks, since they make the same calls
+  std::string closed_;           ///< why no call can be made any more; empty while it can
   std::atomic<uint64_t> sequence_{0};
 };
 

@@ -71,7 +71,7 @@ void Team::connect(const char* operation, milliseconds timeout) {
 }
 
 std::shared_ptr<Segment> Team::create() const {
-  const Geometry geometry = rendezvous_.options->geometry(rendezvous_.world_size * tensors_);
+  const Geometry geometry = rendezvous_.options->geometry(rendezvous_.world_size * tensors_, tensors_ == 1 ? 3 : 1);
   auto segment = Segment::create(Staging::bytes_needed(geometry));
   const Staging staging(segment->data(), geometry);
   segment->reserve(0, staging.control_bytes());

@@ -39,7 +39,11 @@ struct Rendezvous {
 /// its first call: `connect` makes (or opens) it, and blocks until the first rank has come as well.
 class Team {
  public:
-  Team(const Rendezvous& rendezvous, int tensors) : rendezvous_(rendezvous), tensors_(tensors) {}
+  /// `number` tells the teams of a group apart: equal on all ranks.
+  Team(const Rendezvous& rendezvous, int tensors, int number)
+      : rendezvous_(rendezvous), tensors_(tensors), number_(number) {}
+
+  int tensors() const { return tensors_; }
 
   bool connected() const { return communicator_.load(std::memory_order_acquire) != nullptr; }
   void connect(const char* operation, std::chrono::milliseconds timeout);
@@ -58,10 +62,11 @@ class Team {
   void check_abort(const char* operation) const;
   void check_waiting(const char* operation, std::chrono::milliseconds waited, std::chrono::milliseconds timeout) const;
   void seat(std::shared_ptr<Segment> segment);
-  std::string key() const { return concat("segment/", tensors_); }
+  std::string key() const { return concat("segment/", number_); }
 
   const Rendezvous rendezvous_;
   const int tensors_;
+  const int number_;
   std::mutex connecting_;
   mutable std::mutex reason_mutex_;
   std::string abort_reason_;

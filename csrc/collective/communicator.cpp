@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "base/check.h"
+#include "base/log.h"
 
 namespace pinnedpg {
 
@@ -58,6 +58,8 @@ void Communicator::begin(Call& call) {
   watchdog_.begin(call.label.name(), call.timeout);
   call.at.begun = true;
   call.label.number = ++calls_;
+  PINNEDPG_LOG(kTrace, kColl, watchdog_.name_of(first_rank_), ": call ", call.label.number, ", ",
+               call.label.to_string());
   const uint64_t fingerprint = call.label.fingerprint();
   for (int rank = first_rank_; rank < first_rank_ + local_count_; ++rank) {
     // Published by the first arrive. The place was last used four calls ago, and a peer that has not compared that

@@ -15,10 +15,9 @@ Toward Exchange::result_direction() const {
 
 size_t Exchange::chunk_bytes(const Geometry& geometry) const {
   if (!image.empty()) return shard_bytes;
-  const size_t bytes = geometry.slot_bytes / static_cast<size_t>(shard_count) / 64 * 64;
-  PINNEDPG_CHECK(bytes > 0, "options: a slot must hold 64 bytes for each of ", shard_count,
-                 " shards; got slot_bytes = ", geometry.slot_bytes);
-  return bytes;
+  const size_t bytes = geometry.slot_bytes / static_cast<size_t>(shard_count);
+  // Whole cache lines; in a crowd, whole elements of any type (see Geometry::fit).
+  return bytes >= 64 ? bytes / 64 * 64 : bytes / 16 * 16;
 }
 
 size_t Exchange::rounds(const Geometry& geometry) const {

@@ -5,7 +5,7 @@
 #include <iomanip>
 #include <sstream>
 
-#include "base/check.h"
+#include "base/log.h"
 
 namespace pinnedpg {
 
@@ -80,6 +80,7 @@ void Watchdog::give_up_waiting_for(const std::string& awaited) const {
 }
 
 void Watchdog::give_up(const std::string& reason) const {
+  PINNEDPG_LOG(kInfo, kColl, "gives up: ", name_, ": ", reason);
   abort_group(staging_.control(), concat(name_, ": ", reason));
   throw GroupError(staging_.control().reason);
 }

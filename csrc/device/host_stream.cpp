@@ -3,6 +3,7 @@
 #include "device/host_stream.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <vector>
@@ -40,7 +41,10 @@ bool shares_core(std::span<Flag* const> flags, uint32_t step) {
 WaitPolicy WaitPolicy::for_ranks(int ranks) {
   cpu_set_t cores;
   const bool known = ::sched_getaffinity(0, sizeof cores, &cores) == 0;
-  const int core_count = known ? CPU_COUNT(&cores) : 1;
+  // A rank with one core has most likely been pinned to it, as its peers to theirs. If they are all on this one, their
+  // flags will say so (`shares_core`).
+  const bool pinned = !known || CPU_COUNT(&cores) == 1;
+  const int core_count = pinned ? static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)) : CPU_COUNT(&cores);
   return core_count >= ranks ? WaitPolicy{200, 100} : WaitPolicy{0, 200};
 }
 

@@ -10,7 +10,7 @@ struct WaitPolicy {
   int spins = 0;
   int yields = 0;
 
-  /// For `ranks` ranks on this process's cores.
+  /// For `ranks` ranks on this process's cores, or, if it is pinned to one, on the machine's.
   static WaitPolicy for_ranks(int ranks);
 };
 

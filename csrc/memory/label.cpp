@@ -33,8 +33,9 @@ const char* Label::name() const {
 
 std::string Label::to_string() const {
   if (kind == CallKind::kBarrier || kind == CallKind::kTpCrossDeviceBarrier) return concat(name(), "()");
-  std::string text =
-      concat(name(), "(", std::string(dtype.data(), ::strnlen(dtype.data(), dtype.size())), "[", count, "]");
+  std::string text = concat(name(), "(", std::string(dtype.data(), ::strnlen(dtype.data(), dtype.size())));
+  if (kind == CallKind::kAllToAll && layout != 0) return text + ", with sizes for each pair of ranks)";
+  text += concat("[", count, "]");
   if (layout != 0) text += concat(" in sizes #", std::hex, layout % 0x10000);
   if (reduces != 0) text += concat(", ", op_name(static_cast<ReduceOp>(reduces - 1)));
   if (root >= 0) text += concat(kind < CallKind::kTpBroadcast ? ", root " : ", buffer ", root);

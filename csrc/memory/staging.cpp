@@ -35,12 +35,15 @@ Geometry Geometry::fit(int world_size, size_t slot_bytes, uint32_t depth, size_t
                  "options: slot_bytes must be a multiple of 64 and at least 4096; got ", slot_bytes);
   PINNEDPG_CHECK(depth >= 4 && (depth & (depth - 1)) == 0 && depth <= 1024,
                  "options: depth must be a power of two from 4 to 1024; got ", depth);
-  Geometry geometry{world_size, slot_bytes, depth, one_shot_bytes};
+  // A slot holds at least the largest element for every peer.
+  const size_t least_bytes = (16 * static_cast<size_t>(world_size) + 63) / 64 * 64;
+  Geometry geometry{world_size, std::max(slot_bytes, least_bytes), depth, one_shot_bytes};
   const auto fits = [&] { return Staging::bytes_needed(geometry) <= budget_bytes; };
   while (!fits() && geometry.depth > 8) geometry.depth /= 2;
   while (!fits() && geometry.slot_bytes / 2 >= 4096) geometry.slot_bytes = geometry.slot_bytes / 2 / 64 * 64;
   while (!fits() && geometry.depth > 4) geometry.depth /= 2;
   while (!fits() && geometry.slot_bytes / 2 >= 64) geometry.slot_bytes = geometry.slot_bytes / 2 / 64 * 64;
+  geometry.slot_bytes = std::max(geometry.slot_bytes, least_bytes);
   return geometry;
 }
 

@@ -22,7 +22,8 @@ struct Geometry {
   uint32_t depth = 32;               ///< slots of one rank; a power of two, at least 4 (design.md, "Depth")
   size_t one_shot_bytes = 64 << 10;  ///< up to here all_reduce takes one exchange
 
-  /// The largest slots, then the deepest ring, for which a group stays within `budget_bytes`, for any world size.
+  /// The largest slots, then the deepest ring, for which a group stays within `budget_bytes`; of 32 MiB that holds for
+  /// up to 600 ranks. Never less than four slots that hold an element for every peer.
   static Geometry fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes);
 };
 

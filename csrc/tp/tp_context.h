@@ -18,7 +18,7 @@ using TensorList = std::vector<at::Tensor>;
 
 /// The raw split-typed API: one process, several devices, host buffers that all of them reach. Its functions check
 /// everything (ValueError, nothing queued), then queue the call on the devices' streams and return. Any thread may call
-/// them. What each does is said in pinnedpg/tp.py.
+/// them. What each does is said in pinnedpg/tp.py and tp_calls.py.
 class TpContext {
  public:
   struct Settings {
@@ -41,9 +41,9 @@ class TpContext {
   explicit TpContext(Settings settings);
 
   void broadcast(int buffer, const at::Tensor& source, int type, const TensorList& targets, int t_device);
-  /// `barrier` may be null, which is plain tp_gather.
-  void gather(int buffer, const TensorList& inputs, int type, const TensorList& targets, int type_target, int64_t dim,
-              int t_device, Barrier* barrier);
+  /// `function`: tp_gather or tp_gather_barrier, for error texts. `barrier` may be null.
+  void gather(const char* function, int buffer, const TensorList& inputs, int type, const TensorList& targets,
+              int type_target, int64_t dim, int t_device, Barrier* barrier);
   void cross_device_barrier(int type, int t_device, int stage, int next_stage);
   void all_reduce(int buffer, const TensorList& tensors, const TensorList& residuals);
   void synchronize(int buffer, const Patience& patience);

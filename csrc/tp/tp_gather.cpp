@@ -65,9 +65,8 @@ void check_clear_all(const char* function, const char* name, const std::vector<M
 
 }  // namespace
 
-void TpContext::gather(int buffer, const TensorList& inputs, int type, const TensorList& targets, int type_target,
-                       int64_t dim, int t_device, Barrier* barrier) {
-  const char* function = barrier == nullptr ? "tp_gather" : "tp_gather_barrier";
+void TpContext::gather(const char* function, int buffer, const TensorList& inputs, int type, const TensorList& targets,
+                       int type_target, int64_t dim, int t_device, Barrier* barrier) {
   const Split& shares = split(function, "broadcast_type", type);
   check_buffer(function, buffer);
   check_length({function, "inputs"}, inputs, shares.size(), type);
