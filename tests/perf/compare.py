@@ -24,6 +24,7 @@ import torch.multiprocessing as mp
 
 import pinnedpg  # noqa: F401
 
+CORES = sorted(os.sched_getaffinity(0))
 all_gather_single = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 reduce_scatter_single = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
@@ -94,7 +95,7 @@ def compare(op, nbytes, rounds, groups):
 def rank_main(rank, options, store, results):
     """One rank: compares every op at every size; rank 0 prints."""
     world = options.world_size
-    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank % os.cpu_count()]})
+    os.sched_setaffinity(0, {CORES[rank % len(CORES)]})
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
     groups = {"gloo": dist.group.WORLD, "pinned": dist.new_group(backend="pinned")}
@@ -145,7 +146,7 @@ def main():
     if options.json:
         machine = {
             "machine": platform.machine(),
-            "cores": os.cpu_count(),
+            "cores": len(CORES),
             "torch": torch.__version__,
         }
         with open(options.json, "w") as file:
