@@ -59,10 +59,11 @@ void bind_c10d(py::module_& module) {
   py::class_<ProcessGroupPinned, Holder<ProcessGroupPinned>>(module, "ProcessGroupPinned", base.attr("Backend"),
                                                              "The backend 'pinned' of one rank and group.")
       .def(py::init([](const Holder<c10d::Store>& store, int rank, int size, const Holder<Options>& options) {
+             // Not as a call guard: that would register the new Python object without the GIL as well.
+             const py::gil_scoped_release no_gil;
              return c10::make_intrusive<ProcessGroupPinned>(store, rank, size, *options);
            }),
-           py::arg("store"), py::arg("rank"), py::arg("size"), py::arg("options"),
-           py::call_guard<py::gil_scoped_release>())
+           py::arg("store"), py::arg("rank"), py::arg("size"), py::arg("options"))
       .def_property_readonly("options", [](ProcessGroupPinned& self) {
         return c10::static_intrusive_pointer_cast<Options>(self.getBackendOptions());
       });
