@@ -153,3 +153,17 @@ def test_lists_of_many_lengths_stay_within_the_budget(alone):
     for count in range(1, 13):
         devices.all_reduce([torch.ones(100) for _ in range(count)])
         assert mapped_bytes() <= 32 << 20
+
+
+def test_tensors_of_a_list_must_be_apart(alone):
+    tensor = t(1, 2, 3, 4)
+    for tensors in ([tensor, tensor], [tensor[:3], tensor[1:]]):
+        with pytest.raises(ValueError, match="must not overlap"):
+            devices.all_reduce(tensors)
+    assert tensor.tolist() == [1, 2, 3, 4]
+
+
+def test_a_result_may_be_another_members_input(alone):
+    inputs = [[t(1), t(2)], [t(10), t(20)]]
+    devices.reduce_scatter([inputs[1][0], inputs[0][1]], inputs)
+    assert inputs[1][0].item() == 11 and inputs[0][1].item() == 22

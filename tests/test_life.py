@@ -155,3 +155,24 @@ def forked(store, rank, world_size):
 
 def test_fork_before_and_after_init():
     assert ranks.run(forked, 2, setup=BARE) == [([0, 0, 0], 4.0)] * 2
+
+
+def wait_in_a_callback():
+    errors = []
+
+    def callback(future):
+        try:
+            dist.all_reduce(torch.ones(2), async_op=True).wait()
+        except dist.DistBackendError as error:
+            errors.append(str(error))
+        return future.value()
+
+    work = dist.all_reduce(torch.ones(2), async_op=True)
+    work.get_future().then(callback).wait()
+    dist.barrier()
+    return errors
+
+
+def test_a_callback_that_waits_is_told_so():
+    for errors in ranks.run(wait_in_a_callback, 2):
+        assert errors == [] or "must not wait for another call" in errors[0]

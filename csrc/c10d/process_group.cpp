@@ -68,7 +68,7 @@ c10::intrusive_ptr<c10d::Backend::Options> ProcessGroupPinned::getBackendOptions
 void ProcessGroupPinned::abort() {
   std::lock_guard lock(mutex_);
   closed_ = concat("the group was aborted by rank ", getRank());
-  rendezvous_.leave("has aborted the group");
+  if (pid_ == ::getpid()) rendezvous_.leave("has aborted the group");
   if (first_) first_->abort(closed_);
   if (lists_) lists_->abort(closed_);
 }
@@ -76,7 +76,7 @@ void ProcessGroupPinned::abort() {
 void ProcessGroupPinned::shutdown() {
   std::lock_guard lock(mutex_);
   // Ranks in a group with this one see it leave in the control page; those that still wait for it to come, here.
-  if (closed_.empty() && getSize() > 1 && (!first_ || !first_->connected())) {
+  if (pid_ == ::getpid() && closed_.empty() && getSize() > 1 && (!first_ || !first_->connected())) {
     rendezvous_.leave("has left the group before its first call");
   }
   if (closed_.empty()) closed_ = "the group was destroyed";

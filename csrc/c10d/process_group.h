@@ -2,6 +2,8 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
+#include <unistd.h>
+
 #include <memory>
 #include <mutex>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
@@ -82,6 +84,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   std::shared_ptr<Team> first_;  ///< for calls of one tensor per rank, and where all others meet
   std::shared_ptr<Team> lists_;  ///< for calls of several tensors, as many as the newest such call had
   int lists_made_ = 0;           ///< how many teams for several: equal on all ranks, since they make the same calls
+  const int pid_ = ::getpid();   ///< a forked child does not speak for the rank
   std::string closed_;           ///< why no call can be made any more; empty while it can
   std::atomic<uint64_t> sequence_{0};
 };

@@ -16,6 +16,16 @@ Reduction reduction_of(const Label& label, at::ScalarType type) {
   return {*dtype_of(type), static_cast<ReduceOp>(label.reduces - 1)};
 }
 
+/// Members of one process write their tensors one after the other: none may be another's too.
+void check_apart(const char* operation, const std::vector<Region>& regions) {
+  for (size_t i = 0; i < regions.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      PINNEDPG_CHECK(!overlap(regions[i], regions[j]), operation, ": the tensors of a list must not overlap; got ", j,
+                     " and ", i, " in the same memory");
+    }
+  }
+}
+
 }  // namespace
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce(TensorList& tensors, const c10d::AllreduceOptions& opts) {
@@ -28,6 +38,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce(TensorList& tensors, c
       PINNEDPG_CHECK(tensor.numel() == tensors[0].numel(), "all_reduce: all tensors must have ", tensors[0].numel(),
                      " elements; got ", tensor.numel());
     }
+    check_apart(call.label.name(), regions);
     label_reduction(call, opts.reduceOp);
     call.label.tensors = static_cast<uint16_t>(tensors.size());
     call.label.count = static_cast<uint64_t>(tensors[0].numel());
@@ -86,7 +97,9 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce_scatter(TensorList& outpu
       for (const auto& input : inputs[i]) {
         from[i].push_back(call.tensors.input(input));
         for (const Region& output : to) {
-          if (overlap_partly(output, from[i].back())) from[i].back() = call.tensors.copied_input(input);
+          // With several members, one's result may be what another has yet to read as its own.
+          if (lists > 1 ? overlap(output, from[i].back()) : overlap_partly(output, from[i].back()))
+            from[i].back() = call.tensors.copied_input(input);
         }
       }
       const size_t own = static_cast<size_t>(getRank()) * lists + i;

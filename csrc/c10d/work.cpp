@@ -6,6 +6,7 @@
 #include <ATen/record_function.h>
 
 #include "c10d/errors.h"
+#include "device/queue.h"
 
 namespace pinnedpg {
 
@@ -27,6 +28,12 @@ WorkPinned::WorkPinned(int rank, c10d::OpType op, const char* name, const char* 
 bool WorkPinned::wait(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
   const auto done = [this] { return completed_; };
+  if (!completed_ && on_worker()) {
+    throw c10::DistBackendError({__func__, __FILE__, __LINE__},
+                                concat(name_,
+                                       ": a callback of a work's future must not wait for another call; it runs "
+                                       "on the thread that does the calls. Chain a future with .then() instead"));
+  }
   if (timeout.count() <= 0) {
     cv_.wait(lock, done);
   } else if (!cv_.wait_for(lock, timeout, done)) {

@@ -19,6 +19,8 @@ namespace pinnedpg {
 
 namespace {
 
+thread_local bool is_worker = false;
+
 /// The one thread that drives all queues of the process. It starts with the first task that no caller does itself.
 class Worker {
  public:
@@ -43,7 +45,8 @@ class Worker {
     std::unique_lock lock(mutex_);
     retirement_ = std::chrono::steady_clock::now() + grace;
     awake_.notify_one();
-    retired_cv_.wait(lock, [this] { return retired_; });
+    // A task may hold the worker for longer (a callback that never returns): the process ends all the same.
+    retired_cv_.wait_until(lock, *retirement_ + grace, [this] { return retired_; });
   }
 
   void activate(std::shared_ptr<Queue> queue) {
@@ -66,6 +69,7 @@ class Worker {
   }
 
   [[noreturn]] void run() {
+    is_worker = true;
     auto& active = *new std::vector<std::shared_ptr<Queue>>;  // what it holds when it retires is never let go
     int held_rounds = 0;
     while (collect(active, held_rounds)) {
@@ -111,6 +115,8 @@ class Worker {
 
 }  // namespace
 
+bool on_worker() { return is_worker; }
+
 void retire_worker(std::chrono::milliseconds grace) {
   if (Worker* worker = Worker::existing()) worker->retire(grace);
 }
@@ -121,13 +127,14 @@ void Queue::end() {
 }
 
 void Queue::push(std::shared_ptr<Task> task) {
+  Worker& worker = Worker::of_this_process();  // raises, with nothing queued, where no thread can be had
   uint32_t before;
   {
     std::lock_guard lock(mutex_);
     tasks_.push_back(std::move(task));
     before = load_.fetch_add(1, std::memory_order_acq_rel);
   }
-  if (before == 0) Worker::of_this_process().activate(shared_from_this());
+  if (before == 0) worker.activate(shared_from_this());
 }
 
 Queue::Drive Queue::drive() {

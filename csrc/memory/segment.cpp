@@ -88,8 +88,15 @@ int Segment::open_file(const Handle& handle) {
   const std::string path = concat("/proc/", handle.creator.pid, "/fd/", handle.fd);
   char target[128] = {};
   const std::string name = concat("pinnedpg-", handle.id);
-  if (::readlink(path.c_str(), target, sizeof target - 1) < 0 || !std::strstr(target, name.c_str())) return -1;
-  return ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  const char* remedy = "segment: a rank of this user must be let to open the first rank's memory";
+  if (::readlink(path.c_str(), target, sizeof target - 1) < 0) {
+    if (errno != ENOENT) throw_system_error("readlink", remedy);
+    return -1;
+  }
+  if (!std::strstr(target, name.c_str())) return -1;
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0 && errno != ENOENT) throw_system_error("open", remedy);
+  return fd;
 }
 
 Segment::Segment(int fd, Handle handle) : handle_(handle), fd_(fd) {}
