@@ -115,6 +115,8 @@ class Nvcc:
         listed = os.environ.get("TORCH_CUDA_ARCH_LIST", "").replace(";", " ").split()
         if not listed:
             chosen = [arch for arch in GPU_ARCHITECTURES if arch in self.supported]
+            if not chosen:
+                fail(f"{self.path} must know one of {GPU_ARCHITECTURES}; set TORCH_CUDA_ARCH_LIST")
             return [*map(self._code, chosen), self._code(chosen[-1], ptx=True)]
         flags = []
         for entry in listed:
@@ -210,7 +212,7 @@ def compile_objects(commands, directory):
     ninja_file.write_text("\n".join(rules) + "\n")
     jobs = ["-j", os.environ["MAX_JOBS"]] if os.environ.get("MAX_JOBS") else []
     if subprocess.run(["ninja", "-f", str(ninja_file), *jobs]).returncode != 0:
-        fail("an extra object did not compile (see above). PINNEDPG_CUDA=0 builds without CUDA")
+        fail("an object did not compile (see above). PINNEDPG_CUDA=0 leaves out those of nvcc")
     return objects
 
 

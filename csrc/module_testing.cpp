@@ -7,6 +7,7 @@
 #include "device/device.h"
 #include "device/reduce.h"
 #include "device/reduce_dtype.h"
+#include "memory/segment.h"
 #include "module.h"
 
 namespace pinnedpg {
@@ -52,12 +53,27 @@ void bind_reduce(py::module_& module) {
   });
 }
 
+void bind_segment(py::module_& module) {
+  const py::call_guard<py::gil_scoped_release> no_gil;
+  py::class_<Segment, std::shared_ptr<Segment>>(module, "_Segment", py::buffer_protocol())
+      .def_static("create", &Segment::create, no_gil)
+      .def_static(
+          "open", [](const std::string& handle) { return Segment::open(Segment::Handle::parse(handle)); }, no_gil)
+      .def("reserve", &Segment::reserve, no_gil)
+      .def("seal", &Segment::seal, no_gil)
+      .def_property_readonly("handle", [](const Segment& self) { return self.handle().to_string(); })
+      .def_buffer([](const Segment& self) {
+        return py::buffer_info(reinterpret_cast<uint8_t*>(self.data()), static_cast<py::ssize_t>(self.bytes()));
+      });
+}
+
 }  // namespace
 
 void bind_testing(py::module_& module) {
   module.def("_pin", [](const at::Tensor& tensor) { pin(tensor.data_ptr(), tensor.nbytes()); });
   module.def("_unpin", [](const at::Tensor& tensor) { unpin(tensor.data_ptr()); });
   bind_reduce(module);
+  bind_segment(module);
   py::class_<Event>(module, "_Event")
       .def_readonly("rank", &Event::rank)
       .def_readonly("lane", &Event::lane)

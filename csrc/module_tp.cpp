@@ -121,7 +121,7 @@ void tp_synchronize(py::handle context, py::handle buffer, py::handle timeout) {
   constexpr const char* kFunction = "tp_synchronize";
   const uint64_t handle = handle_of(kFunction, context);
   const int index = int_of({kFunction, "buffer"}, buffer);
-  const Patience waits = patience(kFunction, timeout);
+  const Patience waits(timeout_of(kFunction, timeout));
   without_gil([&] { TpContext::find(kFunction, handle)->synchronize(index, waits); });
 }
 

@@ -124,11 +124,4 @@ std::optional<std::chrono::milliseconds> timeout_of(const char* function, py::ha
   return std::chrono::milliseconds(static_cast<int64_t>(std::ceil(std::min(value, kMost) * 1000)));
 }
 
-tp::Patience patience(const char* function, py::handle seconds) {
-  return tp::Patience(timeout_of(function, seconds), [] {
-    py::gil_scoped_acquire acquired;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  });
-}
-
 }  // namespace pinnedpg

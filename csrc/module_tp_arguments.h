@@ -44,7 +44,4 @@ std::vector<at::Tensor> tensors_of(const char* function, const char* name, py::h
 /// Seconds; None: nothing. Its argument is named timeout.
 std::optional<std::chrono::milliseconds> timeout_of(const char* function, py::handle seconds);
 
-/// Waits that Ctrl-C ends. `seconds` None: no time-out.
-tp::Patience patience(const char* function, py::handle seconds);
-
 }  // namespace pinnedpg

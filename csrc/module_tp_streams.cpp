@@ -54,12 +54,12 @@ void submit(HostQueue& self, const py::object& function) {
 }
 
 void synchronize(HostQueue& self, const py::object& timeout) {
-  const Patience waits = patience("HostStream.synchronize", timeout);
+  const Patience waits(timeout_of("HostStream.synchronize", timeout));
   without_gil([&] { self.synchronize(waits); });
 }
 
 void arrive_and_wait(Barrier& self, const py::object& timeout) {
-  const Patience waits = patience("Barrier.arrive_and_wait", timeout);
+  const Patience waits(timeout_of("Barrier.arrive_and_wait", timeout));
   without_gil([&] { self.arrive_and_wait(waits); });
 }
 

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from datetime import timedelta
 
 import pytest
 import ranks
@@ -75,7 +76,7 @@ def shared_memory():
 def kill_one(world_size, count, victim, delay_s):
     """Kills a rank at work, and checks what the others make of it."""
     run = ranks.start(until_an_error, world_size, count, 7, setup=BARE)
-    run.store.wait([f"warm/{rank}" for rank in range(world_size)])
+    run.store.wait([f"warm/{rank}" for rank in range(world_size)], timedelta(seconds=20))
     time.sleep(delay_s)
     killed = run.kill(victim)
     outcomes = run.outcomes()

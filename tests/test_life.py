@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -157,22 +158,23 @@ def test_fork_before_and_after_init():
     assert ranks.run(forked, 2, setup=BARE) == [([0, 0, 0], 4.0)] * 2
 
 
-def wait_in_a_callback():
-    errors = []
+def fork_at_work(times):
+    """Forks while the worker does calls of a group of one, and lets go of their tensors."""
+    group, over = dist.new_group([dist.get_rank()], use_local_synchronization=True), []
 
-    def callback(future):
-        try:
-            dist.all_reduce(torch.ones(2), async_op=True).wait()
-        except dist.DistBackendError as error:
-            errors.append(str(error))
-        return future.value()
+    def work():
+        while not over:
+            calls = [dist.all_reduce(torch.ones(1), group=group, async_op=True) for _ in range(8)]
+            for call in calls:
+                call.wait()
 
-    work = dist.all_reduce(torch.ones(2), async_op=True)
-    work.get_future().then(callback).wait()
-    dist.barrier()
-    return errors
+    thread = threading.Thread(target=work)
+    thread.start()
+    codes = {fork_and(lambda: None, "_exit") for _ in range(times)}
+    over.append(True)
+    thread.join()
+    return codes
 
 
-def test_a_callback_that_waits_is_told_so():
-    for errors in ranks.run(wait_in_a_callback, 2):
-        assert errors == [] or "must not wait for another call" in errors[0]
+def test_fork_while_the_worker_is_busy():
+    assert ranks.run(fork_at_work, 1, 60) == [{0}]

@@ -5,9 +5,11 @@
 A comment before a ```python block, `<!-- run: torchrun 2, fails -->`, says how it is run: without
 one as a program of its own that succeeds. A ```bash block runs its torchrun and python lines; the
 others would run the tests within the tests, so only their words are checked. A ```text block is
-what the block before it prints: its lines are in the output, in that order, numbers apart.
+what the block before it prints: its lines are in the output, in that order; only a process's
+number and how long a rank waited are any.
 """
 
+import contextlib
 import dataclasses
 import re
 from pathlib import Path
@@ -22,6 +24,7 @@ FENCE = re.compile(
     r"^(?:<!-- run: ([^\n]+) -->\n)?```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
 HOW = re.compile(r"(python|torchrun (\d+))(, fails)?")
+VARIES = re.compile(r"(?<=process )\d+|(?<=waited )\d+\.\d")
 
 
 @dataclasses.dataclass
@@ -59,8 +62,8 @@ BLOCKS = parse(README)
 def assert_shown(shown: str, output: str) -> None:
     at = 0
     for line in shown.splitlines():
-        pattern = re.sub(r"\d+", r"\\d+", re.escape(line.strip()))
-        match = re.compile(pattern).search(output, at)
+        fixed = map(re.escape, VARIES.split(line.strip()))
+        match = re.compile(r"[\d.]+".join(fixed)).search(output, at)
         assert match, f"not printed, or not in this order: {line}\n{output}"
         at = match.end()
 
@@ -106,6 +109,21 @@ def check_install(arguments: list[str]) -> None:
 def test_block(block, tmp_path):
     output = run_python(block, tmp_path) if block.kind == "python" else run_bash(block)
     assert_shown(block.shown, output)
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_right"),
+    [
+        ("rank 0 waited 2.5 s for process 7, at step 1", True),
+        ("rank 1 waited 2.0 s for process 4711, at step 1", False),
+        ("rank 0 waited 2.0 s for process 4711, at step 2", False),
+        ("rank 0 waited 2 s for process 4711", False),
+    ],
+)
+def test_other_numbers_fail(shown, is_right):
+    output = "rank 0 waited 2.0 s for process 4711, at step 1\n"
+    with contextlib.nullcontext() if is_right else pytest.raises(AssertionError, match="printed"):
+        assert_shown(shown, output)
 
 
 def test_no_fence_escapes():

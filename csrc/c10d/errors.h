@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "base/check.h"
+#include "base/interrupt.h"
 
 namespace pinnedpg {
 
@@ -14,6 +15,8 @@ namespace pinnedpg {
 [[noreturn]] inline void rethrow_as_torch(std::exception_ptr error) {
   try {
     std::rethrow_exception(error);
+  } catch (const Interrupted& interrupted) {
+    std::rethrow_exception(interrupted.cause);
   } catch (const GroupError& fault) {
     throw c10::DistBackendError({__func__, __FILE__, __LINE__}, fault.what());
   } catch (const ValueError& fault) {

@@ -2,19 +2,11 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "c10d/operation.h"
 
-#include <thread>
 #include <utility>
 
 #include "collective/collectives.h"
 
 namespace pinnedpg {
-
-/// The team of a queued operation is being connected by a thread of its own: that blocks until the first rank comes,
-/// and the worker has other queues to drive.
-struct Operation::Connecting {
-  std::atomic<bool> done{false};
-  std::exception_ptr error;
-};
 
 Operation::Operation(std::shared_ptr<Team> meeting, std::shared_ptr<Team> team, Tensors tensors, const Label& label,
                      std::chrono::milliseconds timeout, Plan plan, c10::intrusive_ptr<WorkPinned> work)
@@ -48,16 +40,15 @@ void Operation::run() {
 
 bool Operation::meet() {
   if (!meeting_) return true;
-  if (!meeting_->connected() && !connect_aside(meeting_)) return false;
+  if (!connect_aside(meeting_)) return false;
   if (!meeting_->advance(meeting_call_, HostStream::Mode::kPoll)) return false;
   meeting_ = nullptr;
-  connecting_ = nullptr;  // another call may have connected the team first, and left ours unasked
   return true;
 }
 
 bool Operation::advance() {
   if (!meet()) return false;
-  if (!team_->connected() && !connect_aside(team_)) return false;
+  if (!connect_aside(team_)) return false;
   if (call_.legs.empty()) prepare();
   if (!team_->advance(call_, HostStream::Mode::kPoll)) return false;
   tensors_.write_back();
@@ -74,21 +65,13 @@ void Operation::finish(std::exception_ptr error) {
 }
 
 bool Operation::connect_aside(const std::shared_ptr<Team>& team) {
-  if (!connecting_) {
-    connecting_ = std::make_shared<Connecting>();
-    std::thread([connecting = connecting_, team, name = call_.label.name(), timeout = call_.timeout] {
-      try {
-        team->connect(name, timeout);
-      } catch (...) {
-        connecting->error = std::current_exception();
-      }
-      connecting->done.store(true);
-    }).detach();
+  if (team->connected()) return true;
+  if (!connecting_.valid()) {
+    connecting_ = aside([team, name = call_.label.name(), timeout = call_.timeout] { team->connect(name, timeout); });
   }
-  if (!connecting_->done.load()) return false;
-  const std::exception_ptr error = std::exchange(connecting_, nullptr)->error;
-  if (error) std::rethrow_exception(error);
-  return true;
+  if (!is_ready(connecting_)) return false;
+  connecting_.get();
+  return team->connected();  // else that was for the meeting, which another call had connected before
 }
 
 }  // namespace pinnedpg

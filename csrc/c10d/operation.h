@@ -3,12 +3,14 @@
 #pragma once
 
 #include <functional>
+#include <future>
 #include <memory>
 
 #include "c10d/team.h"
 #include "c10d/tensors.h"
 #include "c10d/work.h"
 #include "device/queue.h"
+#include "device/threads.h"
 
 namespace pinnedpg {
 
@@ -33,8 +35,6 @@ class Operation final : public Task {
   void finish(std::exception_ptr error) override;
 
  private:
-  struct Connecting;
-
   void prepare();
   bool meet();
   bool connect_aside(const std::shared_ptr<Team>& team);
@@ -46,7 +46,7 @@ class Operation final : public Task {
   Call call_;
   Plan plan_;
   c10::intrusive_ptr<WorkPinned> work_;
-  std::shared_ptr<Connecting> connecting_;
+  std::future<void> connecting_;  ///< blocks until the first rank comes
 };
 
 }  // namespace pinnedpg

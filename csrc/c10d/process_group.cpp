@@ -66,21 +66,25 @@ c10::intrusive_ptr<c10d::Backend::Options> ProcessGroupPinned::getBackendOptions
 }
 
 void ProcessGroupPinned::abort() {
-  std::lock_guard lock(mutex_);
-  closed_ = concat("the group was aborted by rank ", getRank());
+  {
+    std::lock_guard lock(mutex_);
+    closed_ = concat("the group was aborted by rank ", getRank());
+    if (first_) first_->abort(closed_);
+    if (lists_) lists_->abort(closed_);
+  }
   if (pid_ == ::getpid()) rendezvous_.leave("has aborted the group");
-  if (first_) first_->abort(closed_);
-  if (lists_) lists_->abort(closed_);
 }
 
 void ProcessGroupPinned::shutdown() {
-  std::lock_guard lock(mutex_);
-  // Ranks in a group with this one see it leave in the control page; those that still wait for it to come, here.
-  if (pid_ == ::getpid() && closed_.empty() && getSize() > 1 && (!first_ || !first_->connected())) {
-    rendezvous_.leave("has left the group before its first call");
+  bool unseen = false;
+  {
+    std::lock_guard lock(mutex_);
+    unseen = closed_.empty() && getSize() > 1 && (!first_ || !first_->connected());
+    if (closed_.empty()) closed_ = "the group was destroyed";
+    first_ = lists_ = nullptr;  // what is queued keeps its team until it is done
   }
-  if (closed_.empty()) closed_ = "the group was destroyed";
-  first_ = lists_ = nullptr;  // what is queued keeps its team until it is done
+  // Ranks in a group with this one see it leave in the control page; those that still wait for it to come, here.
+  if (unseen && pid_ == ::getpid()) rendezvous_.leave("has left the group before its first call");
 }
 
 std::shared_ptr<Team> ProcessGroupPinned::team(int tensors) {

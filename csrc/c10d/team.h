@@ -3,26 +3,26 @@
 #pragma once
 
 #include <atomic>
+#include <future>
+#include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
-#include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "base/check.h"
+#include "c10d/board.h"
 #include "c10d/options.h"
 #include "collective/communicator.h"
 #include "device/host_stream.h"
 
 namespace pinnedpg {
 
-/// Where the processes of a group find each other: keys of the group's Store.
+/// Where the processes of a group find each other.
 struct Rendezvous {
-  c10::intrusive_ptr<c10d::Store> store;
+  Board board;  ///< of this incarnation: a Store may have served an earlier group of that name
   int rank;
   int world_size;
   c10::intrusive_ptr<Options> options;
-  std::string prefix;  ///< of this incarnation's keys: a Store may have served an earlier group of that name
 
   /// Shows this process to the others.
   static Rendezvous join(c10::intrusive_ptr<c10d::Store> store, int rank, int world_size,
@@ -30,9 +30,23 @@ struct Rendezvous {
   /// Tells the others, who may wait for this rank where they cannot see it, that it will not come.
   void leave(const std::string& why) const;
   /// What another rank has shown of itself.
-  Watchdog::Absentee find(int rank) const;
-  std::optional<std::string> look_up(const std::string& key) const;
-  void publish(const std::string& key, const std::string& value) const;
+  Watchdog::Absentee find(int rank, std::chrono::milliseconds limit) const;
+};
+
+/// What is known of the ranks that have not come. It asks the Store aside: who patrols must not be held, as it may have
+/// other queues to drive.
+class Absentees {
+ public:
+  explicit Absentees(const Rendezvous& rendezvous) : rendezvous_(rendezvous) {}
+
+  /// As of a while ago, and nothing at first.
+  Watchdog::Absentee find(int rank);
+
+ private:
+  const Rendezvous rendezvous_;
+  std::map<int, Watchdog::Absentee> known_;
+  int asked_ = 0;
+  std::future<Watchdog::Absentee> answer_;  ///< of the rank `asked_`
 };
 
 /// The communicator for calls with `tensors` tensors on each rank, each a member of its own. It has no segment before
@@ -57,7 +71,7 @@ class Team {
   void abort(const std::string& reason);
 
  private:
-  std::shared_ptr<Segment> create() const;
+  std::shared_ptr<Segment> create(std::chrono::milliseconds timeout) const;
   std::shared_ptr<Segment> open(const char* operation, std::chrono::milliseconds timeout) const;
   void check_abort(const char* operation) const;
   void check_waiting(const char* operation, std::chrono::milliseconds waited, std::chrono::milliseconds timeout) const;

@@ -6,11 +6,14 @@
 #include <ATen/record_function.h>
 
 #include "c10d/errors.h"
-#include "device/queue.h"
+#include "device/threads.h"
 
 namespace pinnedpg {
 
 namespace {
+
+/// How long a thread waits before it looks for signals.
+constexpr std::chrono::milliseconds kLookEvery{50};
 
 /// Asking torch to record costs an allocation, so only where someone listens.
 const char* title_if_recorded(const char* title) { return at::hasCallbacks() ? title : nullptr; }
@@ -28,18 +31,17 @@ WorkPinned::WorkPinned(int rank, c10d::OpType op, const char* name, const char* 
 bool WorkPinned::wait(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
   const auto done = [this] { return completed_; };
-  if (!completed_ && on_worker()) {
-    throw c10::DistBackendError({__func__, __FILE__, __LINE__},
-                                concat(name_,
-                                       ": a callback of a work's future must not wait for another call; it runs "
-                                       "on the thread that does the calls. Chain a future with .then() instead"));
-  }
-  if (timeout.count() <= 0) {
-    cv_.wait(lock, done);
-  } else if (!cv_.wait_for(lock, timeout, done)) {
-    throw c10::DistBackendError({__func__, __FILE__, __LINE__},
-                                concat(name_, ": not done after ", timeout.count() / 1000.0,
-                                       " s, the time-out of this wait. The call itself goes on"));
+  const auto begin = std::chrono::steady_clock::now();
+  const auto end = timeout.count() > 0 ? begin + timeout : std::chrono::steady_clock::time_point::max();
+  while (!cv_.wait_until(lock, std::min(end, std::chrono::steady_clock::now() + kLookEvery), done)) {
+    if (std::chrono::steady_clock::now() >= end) {
+      throw c10::DistBackendError({__func__, __FILE__, __LINE__},
+                                  concat(name_, ": not done after ", timeout.count() / 1000.0,
+                                         " s, the time-out of this wait. The call itself goes on"));
+    }
+    lock.unlock();
+    with_torch_errors(check_interrupts);
+    lock.lock();
   }
   if (exception_) std::rethrow_exception(exception_);
   return true;
@@ -52,8 +54,11 @@ std::vector<at::Tensor> WorkPinned::result() {
 
 c10::intrusive_ptr<c10::ivalue::Future> WorkPinned::getFuture() {
   std::unique_lock lock(mutex_);
-  if (!future_) future_ = c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()));
-  settle_future(std::move(lock));
+  if (future_) return future_;
+  future_ = c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()));
+  const bool over = over_;
+  lock.unlock();
+  if (over) settle_future();
   return future_;
 }
 
@@ -65,16 +70,28 @@ void WorkPinned::complete(std::exception_ptr error) {
       error = std::current_exception();
     }
   }
-  finish(error);
-  settle_future(std::unique_lock(mutex_));
+  std::unique_lock lock(mutex_);
+  over_ = true;
+  error_ = error;
+  const bool asked = future_ != nullptr;
+  lock.unlock();
+  if (!asked) return finish(error);
+  // Callbacks of the future may take their time, and wait for other calls: not on the thread that does these. Who waits
+  // for the work finds its future completed.
+  const auto settle = [self = c10::intrusive_ptr<WorkPinned>::reclaim_copy(this)] {
+    self->settle_future();
+    self->finish(self->error_);
+  };
+  try {
+    run_aside(settle);
+  } catch (const std::system_error&) {  // no thread can be had
+    settle();
+  }
 }
 
-void WorkPinned::settle_future(std::unique_lock<std::mutex> lock) {
-  if (!future_ || !completed_ || settled_) return;
-  settled_ = true;
-  lock.unlock();  // callbacks of the future run in here
-  if (exception_) {
-    future_->setError(exception_);
+void WorkPinned::settle_future() {
+  if (error_) {
+    future_->setError(error_);
   } else {
     future_->markCompleted(c10::IValue(outputs_));
   }

@@ -26,13 +26,14 @@ class WorkPinned final : public c10d::Work {
   void complete(std::exception_ptr error);
 
  private:
-  void settle_future(std::unique_lock<std::mutex> lock);
+  void settle_future();
 
   const char* name_;
   const uint64_t sequence_;
   const std::vector<at::Tensor> outputs_;
   c10::intrusive_ptr<c10::ivalue::Future> future_;  ///< made for the first who asks
-  bool settled_ = false;                            ///< the future is (being) completed, by the one who set this
+  std::exception_ptr error_;
+  bool over_ = false;  ///< with `error_`; a future asked for by now completes before the work does
 };
 
 }  // namespace pinnedpg

@@ -2,8 +2,11 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "collective/communicator.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
+#include "base/interrupt.h"
 #include "base/log.h"
 
 namespace pinnedpg {
@@ -21,15 +24,16 @@ Communicator::Communicator(std::shared_ptr<void> memory, Staging staging, int fi
   }
   sources_.reserve(puts_.size());
   put_step_ = got_step_ = staging_.put(first_rank).step.load();  // 0 in a new segment; the flags of one are all alike
+  const ProcessId self = ProcessId::self();
   for (int rank = first_rank; rank < first_rank + local_count; ++rank) {
-    staging_.member(rank).process = ProcessId::self();
+    staging_.member(rank).process = self;
     staging_.member(rank).presence.store(Presence::kPresent);
   }
 }
 
 Communicator::~Communicator() {
   // A forked child that drops its copy of the group does not speak for the rank.
-  if (!(staging_.member(first_rank_).process == ProcessId::self())) return;
+  if (staging_.member(first_rank_).process.pid != ::getpid()) return;
   for (int rank = first_rank_; rank < first_rank_ + local_count_; ++rank) {
     staging_.member(rank).presence.store(Presence::kLeft);
   }
@@ -48,6 +52,9 @@ bool Communicator::advance(Call& call, std::span<const Lanes> lanes) {
     throw;
   } catch (const ValueError&) {
     throw;  // what all ranks find alike at the same step: none goes on, and the group is as before
+  } catch (const Interrupted&) {
+    abort(concat(call.label.name(), ": ", watchdog_.name_of(first_rank_), " was interrupted"));
+    throw;
   } catch (const std::exception& error) {
     abort(concat(call.label.name(), ": ", watchdog_.name_of(first_rank_), " failed: ", error.what()));
     throw GroupError(staging_.control().reason);

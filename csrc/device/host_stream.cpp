@@ -5,9 +5,11 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstring>
 #include <vector>
 
+#include "base/interrupt.h"
 #include "device/host_copy.h"
 
 namespace pinnedpg {
@@ -97,9 +99,14 @@ void HostStream::block(std::span<Flag* const> flags, uint32_t step) {
     ::sched_yield();
     if (all_reached(flags, step)) return;
   }
+  auto looked = std::chrono::steady_clock::now();
   while (!all_reached(flags, step)) {
     guard_.patrol(flags, step);
     sleep(flags, step);
+    const auto now = std::chrono::steady_clock::now();
+    if (now - looked < std::chrono::milliseconds(kPatrolMilliseconds)) continue;
+    looked = now;
+    check_interrupts();
   }
 }
 

@@ -13,36 +13,21 @@
 #include <thread>
 #include <vector>
 
+#include "device/threads.h"
 #include "device/wait_policy.h"
 
 namespace pinnedpg {
 
 namespace {
 
-thread_local bool is_worker = false;
+std::atomic<void (*)()> worker_start{nullptr};
 
 /// The one thread that drives all queues of the process. It starts with the first task that no caller does itself.
 class Worker {
  public:
-  /// Never destroyed: queues may be driven while static destructors run. A forked child has none of its parent's
-  /// threads and gets a worker of its own.
-  static Worker& of_this_process() {
-    std::lock_guard lock(creation);
-    if (owner != ::getpid()) {
-      worker = new Worker;
-      owner = ::getpid();
-    }
-    return *worker;
-  }
-
-  /// Null: no task has needed one yet.
-  static Worker* existing() {
-    std::lock_guard lock(creation);
-    return owner == ::getpid() ? worker : nullptr;
-  }
-
   void retire(std::chrono::milliseconds grace) {
     std::unique_lock lock(mutex_);
+    if (!started_) return;
     retirement_ = std::chrono::steady_clock::now() + grace;
     awake_.notify_one();
     // A task may hold the worker for longer (a callback that never returns): the process ends all the same.
@@ -57,19 +42,19 @@ class Worker {
     awake_.notify_one();
   }
 
- private:
-  static inline std::mutex creation;
-  static inline Worker* worker = nullptr;
-  static inline pid_t owner = 0;
-
-  Worker() {
+  /// Raises where no thread can be had.
+  void start() {
+    std::lock_guard lock(mutex_);
+    if (started_) return;
     std::thread thread([this] { run(); });
     ::pthread_setname_np(thread.native_handle(), "pinnedpg");
     thread.detach();
+    started_ = true;
   }
 
+ private:
   [[noreturn]] void run() {
-    is_worker = true;
+    if (const auto hook = worker_start.load()) hook();
     auto& active = *new std::vector<std::shared_ptr<Queue>>;  // what it holds when it retires is never let go
     int held_rounds = 0;
     while (collect(active, held_rounds)) {
@@ -109,25 +94,29 @@ class Worker {
   std::mutex mutex_;
   std::condition_variable awake_, retired_cv_;
   std::optional<std::chrono::steady_clock::time_point> retirement_;  ///< when it has to stop, once it has been told to
+  bool started_ = false;
   bool retired_ = false;
   std::vector<std::shared_ptr<Queue>> incoming_;
 };
 
+PerProcess<Worker> workers;
+
 }  // namespace
 
-bool on_worker() { return is_worker; }
+void set_worker_start(void (*hook)()) { worker_start.store(hook); }
 
 void retire_worker(std::chrono::milliseconds grace) {
-  if (Worker* worker = Worker::existing()) worker->retire(grace);
+  if (Worker* worker = workers.existing()) worker->retire(grace);
 }
 
 void Queue::end() {
   // Tasks that came meanwhile found the queue busy and left the waking of the worker to this thread.
-  if (load_.fetch_sub(1, std::memory_order_acq_rel) > 1) Worker::of_this_process().activate(shared_from_this());
+  if (load_.fetch_sub(1, std::memory_order_acq_rel) > 1) workers.get().activate(shared_from_this());
 }
 
 void Queue::push(std::shared_ptr<Task> task) {
-  Worker& worker = Worker::of_this_process();  // raises, with nothing queued, where no thread can be had
+  Worker& worker = workers.get();
+  worker.start();  // before anything is queued
   uint32_t before;
   {
     std::lock_guard lock(mutex_);

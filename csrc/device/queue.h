@@ -47,8 +47,8 @@ class Queue : public std::enable_shared_from_this<Queue> {
   std::deque<std::shared_ptr<Task>> tasks_;
 };
 
-/// Whether the calling thread is the worker, who must not wait for a queue: it is the one to drive it.
-bool on_worker();
+/// What the worker calls before all else, on its thread.
+void set_worker_start(void (*hook)());
 
 /// Lets the worker of this process finish what it can within `grace`, then stops it for good: what is queued still, or
 /// later, is never done. For the end of a process whose tasks must not touch what is being taken down.

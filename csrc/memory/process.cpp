@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
 #include <fstream>
 #include <functional>
 #include <sstream>
@@ -16,42 +18,52 @@ namespace pinnedpg {
 namespace {
 
 struct Stat {
-  char state = 'X';
+  Life life = Life::kUnknown;
   uint64_t start_time = 0;
 };
 
 /// Field 3 (state) and field 22 (start time) of /proc/<pid>/stat. The name in field 2 may hold anything, so count from
-/// its closing parenthesis. A process that does not exist reads as dead.
+/// its closing parenthesis. Unknown: it cannot be read, for want of file descriptors for one.
 Stat read_stat(int32_t pid) {
+  errno = 0;
   std::ifstream file(concat("/proc/", pid, "/stat"));
   std::string line;
-  if (!std::getline(file, line)) return {};
+  if (!std::getline(file, line)) return {errno == ENOENT || errno == ESRCH ? Life::kGone : Life::kUnknown};
   std::istringstream fields(line.substr(line.rfind(')') + 1));
-  Stat stat;
-  fields >> stat.state;
+  char state = 'X';
+  fields >> state;
   std::string skipped;
   for (int field = 4; field < 22; ++field) fields >> skipped;
+  Stat stat{state == 'Z' || state == 'X' ? Life::kGone : Life::kAlive};
   fields >> stat.start_time;
   return stat;
 }
 
+/// 0: it cannot be read.
 uint64_t own_pid_namespace() {
   struct stat info{};
   return ::stat("/proc/self/ns/pid", &info) == 0 ? info.st_ino : 0;
 }
 
+/// 0: it cannot be read. It never changes.
 uint64_t boot_id() {
+  static std::atomic<uint64_t> known{0};
+  if (known.load() != 0) return known.load();
   std::ifstream file("/proc/sys/kernel/random/boot_id");
   std::string text;
-  std::getline(file, text);
-  return std::hash<std::string>{}(text);
+  if (std::getline(file, text)) known.store(std::hash<std::string>{}(text));
+  return known.load();
 }
 
 }  // namespace
 
 ProcessId ProcessId::self() {
   const auto pid = static_cast<int32_t>(::getpid());
-  return {pid, read_stat(pid).start_time, own_pid_namespace(), boot_id()};
+  const ProcessId self{pid, read_stat(pid).start_time, own_pid_namespace(), boot_id()};
+  if (self.start_time == 0 || self.pid_namespace == 0 || self.boot == 0) {
+    throw_system_error("/proc", "pinnedpg must be able to read /proc, by which ranks tell each other");
+  }
+  return self;
 }
 
 ProcessId ProcessId::parse(const std::string& text) {
@@ -68,8 +80,7 @@ Life life_of(const ProcessId& process) {
     return Life::kUnknown;
   }
   const Stat stat = read_stat(process.pid);
-  const bool runs = stat.state != 'Z' && stat.state != 'X' && stat.start_time == process.start_time;
-  return runs ? Life::kAlive : Life::kGone;
+  return stat.life == Life::kAlive && stat.start_time != process.start_time ? Life::kGone : stat.life;
 }
 
 }  // namespace pinnedpg

@@ -87,7 +87,7 @@ int Segment::open_file(const Handle& handle) {
       "containers with one pid namespace (docker run --pid=...)");
   const std::string path = concat("/proc/", handle.creator.pid, "/fd/", handle.fd);
   char target[128] = {};
-  const std::string name = concat("pinnedpg-", handle.id);
+  const std::string name = concat("pinnedpg-", handle.id, " ");  // before "(deleted)"
   const char* remedy = "segment: a rank of this user must be let to open the first rank's memory";
   if (::readlink(path.c_str(), target, sizeof target - 1) < 0) {
     if (errno != ENOENT) throw_system_error("readlink", remedy);
@@ -119,11 +119,17 @@ Segment::~Segment() {
 
 void Segment::reserve(size_t begin, size_t bytes) {
   constexpr size_t kPage = 4096;
+  // A signal (a profiler's timer) interrupts fallocate on a kernel before 6.12, which then undoes what it has done: in
+  // pieces, each short beside the time between two signals, it gets through.
+  constexpr size_t kPiece = 1 << 20;
   const size_t first = begin / kPage * kPage;
   const size_t end = std::min((begin + bytes + kPage - 1) / kPage * kPage, handle_.bytes);
-  SYS_CHECK(
-      ::fallocate(fd_, 0, static_cast<off_t>(first), static_cast<off_t>(end - first)),
-      concat("segment: cannot reserve ", end - first, " bytes of host memory. Lower slot_bytes or depth in Options"));
+  for (size_t at = first; at < end; at += kPiece) {
+    const size_t piece = std::min(kPiece, end - at);
+    SYS_CHECK(
+        TEMP_FAILURE_RETRY(::fallocate(fd_, 0, static_cast<off_t>(at), static_cast<off_t>(piece))),
+        concat("segment: cannot reserve ", end - first, " bytes of host memory. Lower slot_bytes or depth in Options"));
+  }
 }
 
 void Segment::seal() {

@@ -2,12 +2,11 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "tp/host_queue.h"
 
-#include <atomic>
 #include <map>
-#include <thread>
 #include <utility>
 
 #include "base/check.h"
+#include "device/threads.h"
 
 namespace pinnedpg::tp {
 
@@ -27,42 +26,22 @@ Known& known() {
   return instance;
 }
 
-/// Runs a function on a thread of its own; the queue is held meanwhile, the worker is not.
+/// A function of the caller's.
 class Submitted final : public Task {
  public:
-  explicit Submitted(std::function<void()> body) : run_(std::make_shared<Run>()) { run_->body = std::move(body); }
+  explicit Submitted(std::function<void()> body) : body_(std::move(body)) {}
 
   bool advance() override {
-    if (!started_) {
-      started_ = true;
-      std::thread([run = run_] { run->run(); }).detach();
-    }
-    if (!run_->done.load()) return false;
-    if (run_->error != nullptr) std::rethrow_exception(run_->error);
+    if (!run_.valid()) run_ = aside(std::exchange(body_, nullptr));
+    if (!is_ready(run_)) return false;
+    run_.get();
     return true;
   }
-
   void finish(std::exception_ptr) override {}
 
  private:
-  struct Run {
-    std::function<void()> body;
-    std::exception_ptr error;
-    std::atomic<bool> done{false};
-
-    void run() {
-      try {
-        body();
-      } catch (...) {
-        error = std::current_exception();
-      }
-      body = nullptr;
-      done.store(true);
-    }
-  };
-
-  std::shared_ptr<Run> run_;
-  bool started_ = false;
+  std::function<void()> body_;
+  std::future<void> run_;  ///< may block: the queue is held meanwhile, the worker is not
 };
 
 }  // namespace

@@ -249,7 +249,13 @@ void Issuer::close() {
       if (team->ledger.is_open()) failure_->fail("it was freed while a call lacked a leg");
     }
   }
-  const bool drained = drain();
+  bool drained = false;
+  try {
+    drained = drain();
+  } catch (const Interrupted&) {
+    abandon("it was freed");
+    throw;
+  }
   for (const auto& [device, queue] : queues_) queue->forget(failure_.get());
   if (drained) return;
   abandon("it was freed");

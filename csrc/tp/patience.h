@@ -5,21 +5,20 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
-#include <functional>
 #include <mutex>
 #include <optional>
 
+#include "base/interrupt.h"
+
 namespace pinnedpg::tp {
 
-/// How long a thread of the caller's is willing to be held, and what it looks at meanwhile.
+/// How long a thread of the caller's is willing to be held.
 class Patience {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// No time-out: for ever. `look` is called now and then without a lock; it may raise, which ends the wait (Python's
-  /// signals).
-  explicit Patience(std::optional<std::chrono::milliseconds> timeout = {}, std::function<void()> look = {})
-      : began_(Clock::now()), timeout_(timeout), look_(std::move(look)) {}
+  /// No time-out: for ever.
+  explicit Patience(std::optional<std::chrono::milliseconds> timeout = {}) : began_(Clock::now()), timeout_(timeout) {}
 
   /// Waits until `ready` (asked under the lock) is true; false: the time is over and it is not.
   template <typename Ready>
@@ -28,9 +27,9 @@ class Patience {
       const auto left = timeout_ ? began_ + *timeout_ - Clock::now() : kLookEvery;
       if (left <= Clock::duration::zero()) return false;
       changed.wait_for(lock, std::min<Clock::duration>(left, kLookEvery));
-      if (!look_ || ready()) continue;
+      if (ready()) return true;
       lock.unlock();
-      look_();
+      check_interrupts();
       lock.lock();
     }
     return true;
@@ -43,7 +42,6 @@ class Patience {
 
   const Clock::time_point began_;
   const std::optional<std::chrono::milliseconds> timeout_;
-  const std::function<void()> look_;
 };
 
 }  // namespace pinnedpg::tp

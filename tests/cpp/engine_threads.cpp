@@ -16,19 +16,12 @@
 #include "checked_call.h"
 #include "device/host_stream.h"
 #include "device/queue.h"
+#include "expect.h"
 
 namespace pinnedpg::checked {
 namespace {
 
 constexpr std::chrono::seconds kPatience{60};
-
-#define EXPECT(condition, ...)                                                                      \
-  do {                                                                                              \
-    if (!(condition)) {                                                                             \
-      std::fprintf(stderr, "line %d: %s: %s\n", __LINE__, #condition, concat(__VA_ARGS__).c_str()); \
-      std::_Exit(1);                                                                                \
-    }                                                                                               \
-  } while (false)
 
 /// Runs `body` as every rank's thread, and waits for all.
 void as_threads(int count, const std::function<void(int thread)>& body) {
