@@ -161,7 +161,7 @@ def test_a_store_that_is_mute_does_not_hold_a_rank(missing, said):
             server.kill()
     text, raised, left = outcomes[1 - missing]
     assert said in text and "frame #" not in text, text
-    assert raised < 2.0 and left < 3.0, (raised, left)
+    assert raised < 2.5 and left < 1.0, (raised, left)
 
 
 def without_descriptors():

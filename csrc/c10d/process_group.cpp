@@ -68,11 +68,16 @@ c10::intrusive_ptr<c10d::Backend::Options> ProcessGroupPinned::getBackendOptions
 void ProcessGroupPinned::abort() {
   {
     std::lock_guard lock(mutex_);
-    closed_ = concat("the group was aborted by rank ", getRank());
-    if (first_) first_->abort(closed_);
-    if (lists_) lists_->abort(closed_);
+    close(concat("the group was aborted by rank ", getRank()));
   }
   if (pid_ == ::getpid()) rendezvous_.leave("has aborted the group");
+}
+
+void ProcessGroupPinned::close(const std::string& reason) {
+  closed_ = reason;
+  if (first_) first_->abort(reason);
+  if (lists_) lists_->abort(reason);
+  if (mailbox_) mailbox_->abort(reason);
 }
 
 void ProcessGroupPinned::shutdown() {
@@ -82,6 +87,7 @@ void ProcessGroupPinned::shutdown() {
     unseen = closed_.empty() && getSize() > 1 && (!first_ || !first_->connected());
     if (closed_.empty()) closed_ = "the group was destroyed";
     first_ = lists_ = nullptr;  // what is queued keeps its team until it is done
+    mailbox_ = nullptr;
   }
   // Ranks in a group with this one see it leave in the control page; those that still wait for it to come, here.
   if (unseen && pid_ == ::getpid()) rendezvous_.leave("has left the group before its first call");

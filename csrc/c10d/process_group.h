@@ -8,6 +8,7 @@
 #include <mutex>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
+#include "c10d/mailbox.h"
 #include "c10d/operation.h"
 #include "c10d/options.h"
 #include "c10d/team.h"
@@ -48,6 +49,11 @@ class ProcessGroupPinned final : public c10d::Backend {
                         std::vector<int64_t>& input_splits, const c10d::AllToAllOptions& opts) override;
   WorkPtr barrier(const c10d::BarrierOptions& opts) override;
 
+  /// The work is done once the receiver has posted a receive for the message (and it has been moved).
+  WorkPtr send(TensorList& tensors, int to, int tag) override;
+  WorkPtr recv(TensorList& tensors, int from, int tag) override;
+  WorkPtr recvAnysource(TensorList& tensors, int tag) override;
+
   void setSequenceNumberForGroup() override {}
   uint64_t getSequenceNumberForGroup() override { return sequence_; }
   void setTimeout(std::chrono::milliseconds timeout) override { options_->timeout = timeout; }
@@ -74,6 +80,12 @@ class ProcessGroupPinned final : public c10d::Backend {
   WorkPtr exchange_all(Request&& request, std::vector<Region> inputs, std::vector<Region> outputs, bool even);
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;
   int check_root(const Request& request, int64_t root, int64_t tensor, size_t tensors) const;
+  WorkPtr post(c10d::OpType op, const char* name, const char* title, TensorList& tensors, int peer, int tag);
+  std::shared_ptr<Mailbox> mailbox();
+  /// No call can succeed any more, as the mailbox has found.
+  void fail(const std::string& reason);
+  /// Under the lock: ends everything for that reason.
+  void close(const std::string& reason);
   /// The team for calls of so many tensors.
   std::shared_ptr<Team> team(int tensors);
 
@@ -81,11 +93,12 @@ class ProcessGroupPinned final : public c10d::Backend {
   const Rendezvous rendezvous_;
   std::shared_ptr<Queue> queue_ = std::make_shared<Queue>();
   std::mutex mutex_;
-  std::shared_ptr<Team> first_;  ///< for calls of one tensor per rank, and where all others meet
-  std::shared_ptr<Team> lists_;  ///< for calls of several tensors, as many as the newest such call had
-  int lists_made_ = 0;           ///< how many teams for several: equal on all ranks, since they make the same calls
-  const int pid_ = ::getpid();   ///< a forked child does not speak for the rank
-  std::string closed_;           ///< why no call can be made any more; empty while it can
+  std::shared_ptr<Team> first_;       ///< for calls of one tensor per rank, and where all others meet
+  std::shared_ptr<Team> lists_;       ///< for calls of several tensors, as many as the newest such call had
+  std::shared_ptr<Mailbox> mailbox_;  ///< made for the first send or receive
+  int lists_made_ = 0;          ///< how many teams for several: equal on all ranks, since they make the same calls
+  const int pid_ = ::getpid();  ///< a forked child does not speak for the rank
+  std::string closed_;          ///< why no call can be made any more; empty while it can
   std::atomic<uint64_t> sequence_{0};
 };
 

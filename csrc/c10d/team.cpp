@@ -6,7 +6,6 @@
 
 #include "base/interrupt.h"
 #include "base/log.h"
-#include "device/threads.h"
 
 namespace pinnedpg {
 
@@ -22,44 +21,7 @@ milliseconds since(steady_clock::time_point begin) {
 /// How long the Store has for an answer where the time is over.
 constexpr milliseconds kLeast{100};
 
-/// How long a rank that leaves tries to say so.
-constexpr milliseconds kFarewell{2000};
-
 }  // namespace
-
-Rendezvous Rendezvous::join(c10::intrusive_ptr<c10d::Store> store, int rank, int world_size,
-                            c10::intrusive_ptr<Options> options) {
-  const milliseconds limit = options->timeout;
-  const Board all(std::move(store), "pinnedpg/");
-  // Ranks construct groups over one Store equally often, so each finds the others of its own incarnation.
-  const int64_t incarnation = all.count(concat("incarnation/", rank), limit);
-  Rendezvous rendezvous{all.under(concat(incarnation, "/")), rank, world_size, std::move(options)};
-  rendezvous.board.publish(concat("process/", rank), ProcessId::self().to_string(), limit);
-  return rendezvous;
-}
-
-void Rendezvous::leave(const std::string& why) const {
-  try {
-    board.publish(concat("left/", rank), why, kFarewell);
-  } catch (const GroupError& error) {  // the Store went first: then so has whoever kept it
-    PINNEDPG_LOG(kInfo, kInit, "rank ", rank, " could not say that it ", why, ": ", error.what());
-  }
-}
-
-Watchdog::Absentee Rendezvous::find(int of_rank, milliseconds limit) const {
-  const auto process = board.look_up(concat("process/", of_rank), limit);
-  const auto left = board.look_up(concat("left/", of_rank), limit);
-  return {process ? ProcessId::parse(*process) : ProcessId{}, left.value_or("")};
-}
-
-Watchdog::Absentee Absentees::find(int rank) {
-  if (answer_.valid() && is_ready(answer_)) known_[asked_] = answer_.get();
-  if (!answer_.valid()) {
-    asked_ = rank;
-    answer_ = aside([at = rendezvous_, rank] { return at.find(rank, at.options->timeout); });
-  }
-  return known_[rank];
-}
 
 void Team::connect(const char* operation, milliseconds timeout) {
   std::lock_guard lock(connecting_);
@@ -78,22 +40,13 @@ void Team::connect(const char* operation, milliseconds timeout) {
 
 std::shared_ptr<Segment> Team::create(milliseconds timeout) const {
   const Geometry geometry = rendezvous_.options->geometry(rendezvous_.world_size * tensors_, tensors_ == 1 ? 3 : 1);
-  auto segment = Segment::create(Staging::bytes_needed(geometry));
-  const Staging staging(segment->data(), geometry);
-  segment->reserve(0, staging.control_bytes());
-  staging.control().geometry = geometry;
-  rendezvous_.board.publish(key(), segment->handle().to_string(), timeout);
-  PINNEDPG_LOG(kInfo, kShm, "segment of ", segment->bytes(), " bytes for ", geometry.world_size,
-               " ranks: ", geometry.depth, " slots of ", geometry.slot_bytes, " bytes each");
-  return segment;
+  return rendezvous_.create(key(), geometry, timeout);
 }
 
 std::shared_ptr<Segment> Team::open(const char* operation, milliseconds timeout) const {
   const auto begin = steady_clock::now();
   for (milliseconds pause{1};; pause = std::min(2 * pause, milliseconds(20))) {
-    if (const auto text = rendezvous_.board.look_up(key(), std::max(timeout - since(begin), kLeast))) {
-      if (auto segment = Segment::open(Segment::Handle::parse(*text))) return segment;
-    }
+    if (auto segment = rendezvous_.open(key(), std::max(timeout - since(begin), kLeast))) return segment;
     check_waiting(operation, since(begin), timeout);
     std::this_thread::sleep_for(pause);
     check_interrupts();

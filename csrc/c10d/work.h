@@ -8,7 +8,7 @@
 namespace pinnedpg {
 
 /// A call that is under way or done. It runs whether or not anyone keeps or waits for it.
-class WorkPinned final : public c10d::Work {
+class WorkPinned : public c10d::Work {
  public:
   WorkPinned(int rank, c10d::OpType op, const char* name, const char* title, uint64_t sequence,
              std::vector<at::Tensor> inputs, std::vector<at::Tensor> outputs);

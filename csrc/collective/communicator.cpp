@@ -2,8 +2,6 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "collective/communicator.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "base/interrupt.h"
@@ -15,6 +13,7 @@ Communicator::Communicator(std::shared_ptr<void> memory, Staging staging, int fi
                            Watchdog::Lookup lookup, Watchdog::Names names)
     : memory_(std::move(memory)),
       staging_(staging),
+      membership_(staging, first_rank, local_count),
       first_rank_(first_rank),
       local_count_(local_count),
       watchdog_(staging, first_rank, std::move(lookup), std::move(names)) {
@@ -24,20 +23,6 @@ Communicator::Communicator(std::shared_ptr<void> memory, Staging staging, int fi
   }
   sources_.reserve(puts_.size());
   put_step_ = got_step_ = staging_.put(first_rank).step.load();  // 0 in a new segment; the flags of one are all alike
-  const ProcessId self = ProcessId::self();
-  for (int rank = first_rank; rank < first_rank + local_count; ++rank) {
-    staging_.member(rank).process = self;
-    staging_.member(rank).presence.store(Presence::kPresent);
-  }
-}
-
-Communicator::~Communicator() {
-  // A forked child that drops its copy of the group does not speak for the rank.
-  if (staging_.member(first_rank_).process.pid != ::getpid()) return;
-  for (int rank = first_rank_; rank < first_rank_ + local_count_; ++rank) {
-    staging_.member(rank).presence.store(Presence::kLeft);
-  }
-  staging_.control().bell.ring();
 }
 
 bool Communicator::advance(Call& call, std::span<const Lanes> lanes) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "collective/exchange.h"
+#include "collective/membership.h"
 #include "collective/watchdog.h"
 #include "memory/segment.h"
 
@@ -44,8 +45,6 @@ class Communicator {
   /// For the ranks [first_rank, first_rank + local_count) of the staging; keeps `memory` mapped.
   Communicator(std::shared_ptr<void> memory, Staging staging, int first_rank, int local_count,
                Watchdog::Lookup lookup = {}, Watchdog::Names names = {});
-  /// The members leave; ranks that still wait for them are told so.
-  ~Communicator();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
@@ -71,6 +70,7 @@ class Communicator {
 
   std::shared_ptr<void> memory_;
   Staging staging_;
+  const Membership membership_;
   const int first_rank_;
   const int local_count_;
   Watchdog watchdog_;

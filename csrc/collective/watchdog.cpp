@@ -51,17 +51,22 @@ std::optional<int> Watchdog::writer_of(const Flag* flag) const {
   return std::nullopt;
 }
 
-void Watchdog::look_after(int rank, uint32_t at, uint32_t step) {
-  const std::string waits = concat(name_of(rank_), " waits for ", name_of(rank));
+ProcessId Watchdog::check_life(int rank, const std::function<std::string()>& more) const {
+  const auto waits = [&] { return concat(name_of(rank_), " waits for ", name_of(rank)); };
   const Absentee absentee = this->absentee(rank);
-  if (!absentee.left.empty()) give_up(concat(waits, ", which ", absentee.left));
+  if (!absentee.left.empty()) give_up(concat(waits(), ", which ", absentee.left));
   if (staging_.member(rank).presence.load() == Presence::kLeft) {
-    give_up(concat(waits, ", which has left the group; it was ", whereabouts(rank, at, step)));
+    give_up(concat(waits(), ", which has left the group", more()));
   }
   const ProcessId process = is_absent(rank) ? absentee.process : staging_.member(rank).process;
   if (life_of(process) == Life::kGone) {
-    give_up(concat(waits, ", whose process ", process.pid, " is gone; it was ", whereabouts(rank, at, step)));
+    give_up(concat(waits(), ", whose process ", process.pid, " is gone", more()));
   }
+  return process;
+}
+
+void Watchdog::look_after(int rank, uint32_t at, uint32_t step) {
+  const ProcessId process = check_life(rank, [&] { return concat("; it was ", whereabouts(rank, at, step)); });
   if (!timed_out()) return;
   const char* life[] = {"is alive", "is gone", "cannot be seen from here"};
   std::string text = concat(name_of(rank), ", which is ", whereabouts(rank, at, step));

@@ -38,6 +38,9 @@ class Watchdog final : public Guard {
   /// Raises if the group is aborted.
   void check_abort() const;
 
+  /// Raises if the rank has left or its process is gone, with `more` about it; else returns its process.
+  ProcessId check_life(int rank, const std::function<std::string()>& more) const;
+
   std::string name_of(int rank) const { return names_ ? names_(rank) : concat("rank ", rank); }
 
  private:

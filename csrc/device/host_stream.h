@@ -26,9 +26,11 @@ class HostStream final : public Stream {
   void arrive(Flag& flag, uint32_t step) override;
   bool wait(std::span<Flag* const> flags, uint32_t step) override;
 
+  /// Sleeps until a rank of the group has arrived, or a moment is over; not at all when the flags are there.
+  void sleep(std::span<Flag* const> flags, uint32_t step);
+
  private:
   void block(std::span<Flag* const> flags, uint32_t step);
-  void sleep(std::span<Flag* const> flags, uint32_t step);
 
   const Mode mode_;
   Bell& bell_;

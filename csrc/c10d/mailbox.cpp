@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "c10d/mailbox.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+#include <thread>
+
+#include "base/interrupt.h"
+#include "c10d/errors.h"
+#include "device/wait_policy.h"
+
+namespace pinnedpg {
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kPatrolEvery{20};
+
+}  // namespace
+
+/// What the worker does for a mailbox until nothing is under way.
+class Mailbox::Pump final : public Task {
+ public:
+  explicit Pump(std::shared_ptr<Mailbox> mailbox) : mailbox_(std::move(mailbox)) {}
+
+  bool advance() override {
+    if (mailbox_->waiters_ == 0) mailbox_->drive();
+    std::lock_guard lock(mailbox_->mutex_);
+    return !(mailbox_->pumped_ = mailbox_->is_busy());
+  }
+  void finish(std::exception_ptr) override { mailbox_ = nullptr; }
+
+ private:
+  std::shared_ptr<Mailbox> mailbox_;
+};
+
+/// Runs the body under the lock; what it raises closes the mailbox. Then tells whom it may concern.
+template <typename Body>
+void Mailbox::guarded(Body body) {
+  std::vector<MessagePtr> done;
+  std::string reason;
+  {
+    std::lock_guard lock(mutex_);
+    try {
+      body();
+    } catch (const std::exception& error) {
+      reason = error.what();
+      close(reason);
+    }
+    done.swap(done_);
+  }
+  for (const MessagePtr& message : done) message->complete();
+  if (!reason.empty()) failed_(reason);
+}
+
+void Mailbox::post(MessagePtr message) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!closed_.empty()) throw GroupError(closed_);
+  }
+  bool pump = false;
+  guarded([&] {
+    message->is_send() ? post_send(std::move(message)) : post_receive(std::move(message));
+    drive_locked();
+    pump = !pumped_ && is_busy();
+    pumped_ |= pump;
+  });
+  if (pump) queue_->push(std::make_shared<Pump>(shared_from_this()));
+}
+
+Peer& Mailbox::peer(int rank) {
+  return peers_.try_emplace(rank, rendezvous_, rank, static_cast<Peer::Desk&>(*this)).first->second;
+}
+
+void Mailbox::post_send(MessagePtr message) {
+  if (message->peer != rendezvous_.rank) return peer(message->peer).send(std::move(message));
+  const FrameHead head{FrameHead::Kind::kWhole, message->tag, 0, message->region.bytes(), 0, message->dtype};
+  ++own_;
+  arrived({message->peer, head, {}, message});
+}
+
+void Mailbox::post_receive(MessagePtr message) {
+  const auto fits = [&](const Arrival& arrival) { return message->matches(arrival.source, arrival.head.tag); };
+  const auto found = std::find_if(arrivals_.begin(), arrivals_.end(), fits);
+  if (found != arrivals_.end()) {
+    const Arrival arrival = std::move(*found);
+    arrivals_.erase(found);
+    return hand_over(arrival, std::move(message));
+  }
+  // Where a message may come from must be connected to.
+  for (int rank = 0; rank < rendezvous_.world_size; ++rank) {
+    if (rank != rendezvous_.rank && (message->peer == -1 || message->peer == rank)) peer(rank);
+  }
+  posted_.push_back(std::move(message));
+}
+
+void Mailbox::arrived(Arrival arrival) {
+  const auto fits = [&](const MessagePtr& receive) { return receive->matches(arrival.source, arrival.head.tag); };
+  const auto found = std::find_if(posted_.begin(), posted_.end(), fits);
+  if (found == posted_.end()) return arrivals_.push_back(std::move(arrival));
+  MessagePtr receive = std::move(*found);
+  posted_.erase(found);
+  hand_over(arrival, std::move(receive));
+}
+
+void Mailbox::hand_over(const Arrival& arrival, MessagePtr receive) {
+  const FrameHead& head = arrival.head;
+  if (head.bytes != receive->region.bytes() || head.dtype != receive->dtype) {
+    const std::string expected = receive->to_string();
+    posted_.push_front(std::move(receive));  // both are under way, and told so as all others
+    if (arrival.own) arrivals_.push_front(arrival);
+    throw GroupError(concat("recv: rank ", rendezvous_.rank, " expects ", expected, " from rank ", arrival.source,
+                            ", which has sent ", Message::describe(head.dtype, head.bytes, head.tag)));
+  }
+  receive->work->set_source(arrival.source);
+  const std::byte* bytes = arrival.own ? arrival.own->region.data : arrival.bytes.data();
+  if (head.kind == FrameHead::Kind::kWhole && head.bytes > 0) std::memcpy(receive->region.data, bytes, head.bytes);
+  if (!arrival.own) return peer(arrival.source).accept(head, std::move(receive));
+  --own_;
+  finished(arrival.own);
+  finished(std::move(receive));
+}
+
+bool Mailbox::drive() {
+  bool moved = false;
+  guarded([&] { moved = drive_locked(); });
+  return moved;
+}
+
+bool Mailbox::drive_locked() {
+  bool moved = false;
+  for (auto& [rank, peer] : peers_) moved |= peer.drive();
+  if (!moved && is_busy()) patrol();
+  return moved;
+}
+
+void Mailbox::sleep(int peer) {
+  std::shared_ptr<Wire> wire;
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto found = peers_.find(peer); found != peers_.end()) wire = found->second.wire();
+  }
+  if (wire) return wire->sleep();
+  std::this_thread::sleep_for(std::chrono::microseconds(200));
+}
+
+void Mailbox::patrol() {
+  const auto now = steady_clock::now();
+  if (now - last_patrol_ < kPatrolEvery) return;
+  last_patrol_ = now;
+  std::map<int, const char*> awaited;  // each once, however many messages there are
+  for (const MessagePtr& message : outstanding()) {
+    awaited.emplace(message->peer, message->is_send() ? "send" : "recv");
+    check_deadline(*message, now);
+  }
+  for (const auto& [rank, operation] : awaited) {
+    if (rank < 0) look_after_all(operation);
+    if (rank >= 0 && rank != rendezvous_.rank) peer(rank).look_after(operation);
+  }
+}
+
+void Mailbox::check_deadline(const Message& message, steady_clock::time_point now) const {
+  const auto waited = now - message.posted;
+  if (waited < message.timeout) return;
+  const std::string whom = message.peer < 0 ? "any rank" : concat("rank ", message.peer);
+  throw GroupError(concat(message.is_send() ? "send" : "recv", ": rank ", rendezvous_.rank, " waited ",
+                          static_cast<double>(std::chrono::duration_cast<milliseconds>(waited).count() / 100) / 10,
+                          " s (its time-out) for ", whom, message.is_send() ? " to receive " : " to send ",
+                          message.to_string()));
+}
+
+void Mailbox::look_after_all(const char* operation) {
+  std::exception_ptr last;
+  for (auto& [rank, peer] : peers_) {
+    try {
+      return peer.look_after(operation);  // one that may send is enough
+    } catch (const GroupError&) {
+      last = std::current_exception();
+    }
+  }
+  if (last) std::rethrow_exception(last);
+}
+
+bool Mailbox::is_busy() const {
+  return !posted_.empty() || own_ > 0 ||
+         std::any_of(peers_.begin(), peers_.end(), [](auto& one) { return one.second.is_busy(); });
+}
+
+std::vector<MessagePtr> Mailbox::outstanding() const {
+  std::vector<MessagePtr> all(posted_.begin(), posted_.end());
+  for (const auto& [rank, peer] : peers_) {
+    const std::vector<MessagePtr> its = peer.outstanding();
+    all.insert(all.end(), its.begin(), its.end());
+  }
+  for (const Arrival& arrival : arrivals_) {
+    if (arrival.own) all.push_back(arrival.own);
+  }
+  return all;
+}
+
+void Mailbox::close(const std::string& reason) {
+  if (!closed_.empty()) return;
+  closed_ = reason;
+  for (const MessagePtr& message : outstanding()) {
+    message->error = reason;
+    done_.push_back(message);
+  }
+  for (auto& [rank, peer] : peers_) peer.abort(reason);
+  peers_.clear();
+  posted_.clear();
+  arrivals_.clear();
+  own_ = 0;
+}
+
+void Mailbox::abort(const std::string& reason) {
+  std::vector<MessagePtr> done;
+  {
+    std::lock_guard lock(mutex_);
+    close(reason);
+    done.swap(done_);
+  }
+  for (const MessagePtr& message : done) message->complete();
+}
+
+bool WorkMessage::wait(milliseconds timeout) {
+  const auto mailbox = mailbox_.lock();
+  const auto end = timeout.count() > 0 ? steady_clock::now() + timeout : steady_clock::time_point::max();
+  if (mailbox && !isCompleted()) {
+    ++mailbox->waiters();
+    with_torch_errors([&] { help(*mailbox, end); });
+    --mailbox->waiters();
+  }
+  const auto left = std::chrono::duration_cast<milliseconds>(end - steady_clock::now());
+  return WorkPinned::wait(timeout.count() > 0 ? std::max(left, milliseconds(1)) : timeout);
+}
+
+void WorkMessage::help(Mailbox& mailbox, steady_clock::time_point end) {
+  const WaitPolicy policy = WaitPolicy::for_ranks(mailbox.world_size());
+  int idle = 0;
+  while (!isCompleted() && steady_clock::now() < end) {
+    if (mailbox.drive()) {
+      idle = 0;
+      continue;
+    }
+    ++idle;
+    if (idle <= policy.spins) pause();
+    if (idle > policy.spins) ::sched_yield();
+    if (idle <= policy.spins + policy.yields) continue;
+    mailbox.sleep(source_);
+    check_interrupts();
+  }
+}
+
+void Message::complete() {
+  std::exception_ptr fault;
+  if (error.empty()) {
+    tensors.write_back();
+  } else {
+    fault = std::make_exception_ptr(GroupError(error));
+  }
+  tensors = Tensors(tensors.operation());
+  std::exchange(work, nullptr)->complete(fault);
+}
+
+}  // namespace pinnedpg

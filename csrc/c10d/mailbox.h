@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "c10d/peer.h"
+#include "device/queue.h"
+
+namespace pinnedpg {
+
+/// The sends and receives of one rank. A message goes to the first receive that was posted for its source and tag, and
+/// a receive takes the first message that has come. The sender is done once its message has a receive. Any thread may
+/// call it; what is under way is moved by whoever waits, else by the worker.
+class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer::Desk {
+ public:
+  /// `failed` is told, once, why no message can be sent any more, where that was found here.
+  using Failed = std::function<void(const std::string& reason)>;
+
+  Mailbox(const Rendezvous& rendezvous, Failed failed) : rendezvous_(rendezvous), failed_(std::move(failed)) {}
+
+  /// Queues a send, or a receive.
+  void post(MessagePtr message);
+
+  /// Moves what can be moved. True: something has.
+  bool drive();
+  /// For who waits for a message of that peer and has found nothing to move.
+  void sleep(int peer);
+  /// While a thread of the caller's moves what is under way, the worker does not.
+  int world_size() const { return rendezvous_.world_size; }
+  std::atomic<int>& waiters() { return waiters_; }
+
+  /// Everything under way and posted later raises the reason.
+  void abort(const std::string& reason);
+
+ private:
+  class Pump;
+
+  void arrived(Arrival arrival) override;
+  void finished(MessagePtr message) override { done_.push_back(std::move(message)); }
+  Peer& peer(int rank);
+  template <typename Body>
+  void guarded(Body body);
+  bool drive_locked();
+  void post_send(MessagePtr message);
+  void post_receive(MessagePtr message);
+  void hand_over(const Arrival& arrival, MessagePtr receive);
+  void patrol();
+  void check_deadline(const Message& message, std::chrono::steady_clock::time_point now) const;
+  void look_after_all(const char* operation);
+  bool is_busy() const;
+  void close(const std::string& reason);
+  std::vector<MessagePtr> outstanding() const;
+
+  const Rendezvous rendezvous_;
+  const Failed failed_;
+  const std::shared_ptr<Queue> queue_ = std::make_shared<Queue>();
+  std::mutex mutex_;
+  std::map<int, Peer> peers_;
+  std::list<MessagePtr> posted_;  ///< receives without a message, in order
+  std::list<Arrival> arrivals_;   ///< messages without a receive, in order
+  std::vector<MessagePtr> done_;  ///< to be completed once the lock is let go of
+  std::string closed_;            ///< why nothing can be posted; empty while it can
+  int own_ = 0;                   ///< arrivals from the rank itself
+  std::atomic<int> waiters_{0};
+  bool pumped_ = false;  ///< the worker sees to what is under way
+  std::chrono::steady_clock::time_point last_patrol_;
+};
+
+}  // namespace pinnedpg

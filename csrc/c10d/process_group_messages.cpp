@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "c10d/errors.h"
+#include "c10d/process_group.h"
+
+namespace pinnedpg {
+
+namespace {
+
+constexpr int kAnySource = -1;
+
+}  // namespace
+
+std::shared_ptr<Mailbox> ProcessGroupPinned::mailbox() {
+  std::lock_guard lock(mutex_);
+  if (!closed_.empty()) throw GroupError(closed_);
+  if (!mailbox_) {
+    const auto self = c10::intrusive_ptr<ProcessGroupPinned>::reclaim_copy(this);
+    mailbox_ = std::make_shared<Mailbox>(
+        rendezvous_, [group = c10::weak_intrusive_ptr<ProcessGroupPinned>(self)](const std::string& reason) {
+          if (const auto it = group.lock()) it->fail(reason);
+        });
+  }
+  return mailbox_;
+}
+
+void ProcessGroupPinned::fail(const std::string& reason) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!closed_.empty()) return;
+    close(reason);
+  }
+  rendezvous_.leave(concat("has failed: ", reason));
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::post(c10d::OpType op, const char* name, const char* title,
+                                                     TensorList& tensors, int peer, int tag) {
+  PINNEDPG_CHECK(tensors.size() == 1, name, ": there must be one tensor; got ", tensors.size());
+  PINNEDPG_CHECK(peer == kAnySource || (peer >= 0 && peer < getSize()), name,
+                 ": the other rank must be one of the group, 0 to ", getSize() - 1, "; got ", peer);
+  PINNEDPG_CHECK(tag >= 0, name, ": the tag must be 0 or more; got ", tag);
+  auto message = std::make_shared<Message>(name);
+  const bool sends = op == c10d::OpType::SEND;
+  message->region = sends ? message->tensors.input(tensors[0]) : message->tensors.output(tensors[0]);
+  message->peer = peer;
+  message->tag = tag;
+  message->dtype = dtype_label(message->tensors.type());
+  message->timeout = options_->timeout;
+  const std::shared_ptr<Mailbox> box = mailbox();
+  auto work = c10::make_intrusive<WorkMessage>(box, peer, getRank(), op, name, title, tensors[0]);
+  message->work = work;
+  box->post(std::move(message));
+  return work;
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::send(TensorList& tensors, int to, int tag) {
+  return with_torch_errors([&] { return post(c10d::OpType::SEND, "send", "pinned:send", tensors, to, tag); });
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::recv(TensorList& tensors, int from, int tag) {
+  return with_torch_errors([&] { return post(c10d::OpType::RECV, "recv", "pinned:recv", tensors, from, tag); });
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::recvAnysource(TensorList& tensors, int tag) {
+  return with_torch_errors(
+      [&] { return post(c10d::OpType::RECVANYSOURCE, "recv", "pinned:recvAnySource", tensors, kAnySource, tag); });
+}
+
+}  // namespace pinnedpg

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "c10d/rendezvous.h"
+
+#include "base/log.h"
+#include "device/threads.h"
+
+namespace pinnedpg {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+/// How long a rank that leaves tries to say so.
+constexpr milliseconds kFarewell{2000};
+
+}  // namespace
+
+Rendezvous Rendezvous::join(c10::intrusive_ptr<c10d::Store> store, int rank, int world_size,
+                            c10::intrusive_ptr<Options> options) {
+  const milliseconds limit = options->timeout;
+  const Board all(std::move(store), "pinnedpg/");
+  // Ranks construct groups over one Store equally often, so each finds the others of its own incarnation.
+  const int64_t incarnation = all.count(concat("incarnation/", rank), limit);
+  Rendezvous rendezvous{all.under(concat(incarnation, "/")), rank, world_size, std::move(options)};
+  rendezvous.board.publish(concat("process/", rank), ProcessId::self().to_string(), limit);
+  return rendezvous;
+}
+
+void Rendezvous::leave(const std::string& why) const {
+  try {
+    run_aside([at = *this, why] {
+      try {
+        at.board.publish(concat("left/", at.rank), why, kFarewell);
+      } catch (const GroupError& error) {  // the Store went first: then so has whoever kept it
+        PINNEDPG_LOG(kInfo, kInit, "rank ", at.rank, " could not say that it ", why, ": ", error.what());
+      }
+    });
+  } catch (const std::system_error&) {  // no thread can be had: the others wait for their time-out
+  }
+}
+
+Watchdog::Absentee Rendezvous::find(int of_rank, milliseconds limit) const {
+  const auto process = board.look_up(concat("process/", of_rank), limit);
+  const auto left = board.look_up(concat("left/", of_rank), limit);
+  return {process ? ProcessId::parse(*process) : ProcessId{}, left.value_or("")};
+}
+
+Watchdog::Absentee Absentees::find(int rank) {
+  if (answer_.valid() && is_ready(answer_)) known_[asked_] = answer_.get();
+  if (!answer_.valid()) {
+    asked_ = rank;
+    answer_ = aside([at = rendezvous_, rank] { return at.find(rank, at.options->timeout); });
+  }
+  return known_[rank];
+}
+
+std::shared_ptr<Segment> Rendezvous::create(const std::string& key, const Geometry& geometry,
+                                            milliseconds limit) const {
+  auto segment = Segment::create(Staging::bytes_needed(geometry));
+  const Staging staging(segment->data(), geometry);
+  segment->reserve(0, staging.control_bytes());
+  staging.control().geometry = geometry;
+  board.publish(key, segment->handle().to_string(), limit);
+  PINNEDPG_LOG(kInfo, kShm, "segment of ", segment->bytes(), " bytes for ", geometry.world_size,
+               " ranks: ", geometry.depth, " slots of ", geometry.slot_bytes, " bytes each");
+  return segment;
+}
+
+std::shared_ptr<Segment> Rendezvous::open(const std::string& key, milliseconds limit) const {
+  const auto text = board.look_up(key, limit);
+  return text ? Segment::open(Segment::Handle::parse(*text)) : nullptr;
+}
+
+}  // namespace pinnedpg

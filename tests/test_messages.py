@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Point to point: what sends and receives promise beside the order (see test_messages_random)."""
+
+import os
+import signal
+import time
+
+import pytest
+import ranks
+import torch
+import torch.distributed as dist
+from worker import Setup
+
+BARE = Setup(backend=None)
+LAUNCHERS = ["processes", "threads"]
+
+
+def message(number, count=4):
+    return torch.full((count,), float(number))
+
+
+def thousands(count):
+    """Each rank posts all sends first; the receives are posted in the opposite order of tags."""
+    peer = 1 - dist.get_rank()
+    sends = [dist.isend(message(tag), peer, tag=tag) for tag in range(count)]
+    tensors = [torch.empty(4) for _ in range(count)]
+    receives = [dist.irecv(tensors[tag], peer, tag=tag) for tag in reversed(range(count))]
+    for work in receives + sends:
+        work.wait()
+    return all(torch.equal(tensors[tag], message(tag)) for tag in range(count))
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_thousands_outstanding(launcher):
+    assert all(ranks.run(thousands, 2, 3000, launcher=launcher))
+
+
+def large_both_ways(count):
+    rank = dist.get_rank()
+    send = dist.isend(message(rank, count), 1 - rank)
+    tensor = torch.empty(count)
+    receive = dist.irecv(tensor, 1 - rank)
+    send.wait()
+    receive.wait()
+    return torch.equal(tensor, message(1 - rank, count))
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_large_both_ways_at_once(launcher):
+    assert all(ranks.run(large_both_ways, 2, 10_000_000, launcher=launcher))
+
+
+def to_self():
+    rank, got = dist.get_rank(), torch.empty(4)
+    early = dist.isend(message(7), rank, tag=1)
+    late = torch.empty(4)
+    receive = dist.irecv(late, rank, tag=2)
+    dist.isend(message(8), rank, tag=2).wait()
+    dist.recv(got, rank, tag=1)
+    early.wait()
+    receive.wait()
+    return got[0].item(), late[0].item()
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_send_to_self(world_size):
+    assert ranks.run(to_self, world_size) == [(7.0, 8.0)] * world_size
+
+
+def beside_collectives():
+    """A send that nobody receives yet holds up neither its caller nor a collective."""
+    peer, began = 1 - dist.get_rank(), time.monotonic()
+    sends = [dist.isend(message(size, size), peer, tag=size) for size in (1, 1000, 1_000_000)]
+    posted = time.monotonic() - began
+    tensor = torch.ones(1000)
+    for _ in range(20):
+        dist.all_reduce(tensor)
+        dist.all_reduce(torch.ones(3), async_op=True).wait()
+    states = [work.is_completed() for work in sends]
+    for size in (1_000_000, 1000, 1):
+        got = torch.empty(size)
+        dist.recv(got, peer, tag=size)
+        assert torch.equal(got, message(size, size))
+    for work in sends:
+        work.wait()
+    return posted, states
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_an_unreceived_send_holds_up_nothing(launcher):
+    for posted, states in ranks.run(beside_collectives, 2, launcher=launcher):
+        assert posted < 0.5 and states == [False] * 3
+
+
+def unwaited():
+    """Nobody waits: the worker sees to it."""
+    peer, tensor = 1 - dist.get_rank(), torch.zeros(200_000)
+    dist.isend(message(5, 200_000), peer)
+    dist.irecv(tensor, peer)
+    deadline = time.monotonic() + 10
+    while tensor[-1] != 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    dist.barrier()
+    return torch.equal(tensor, message(5, 200_000))
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_dropped_work_still_runs(launcher):
+    assert all(ranks.run(unwaited, 2, launcher=launcher))
+
+
+def odd_tensors():
+    if dist.get_rank() == 0:
+        dist.send(torch.arange(12.0).view(3, 4).t(), 1)
+        dist.send(torch.arange(3, dtype=torch.bfloat16), 1)
+        dist.send(torch.empty(0), 1)
+        return True
+    transposed, gaps = torch.full((3, 4), -1.0).t(), torch.full((6,), -1.0, dtype=torch.bfloat16)
+    dist.recv(transposed, 0)
+    dist.recv(gaps[::2], 0)
+    dist.recv(torch.empty(0), 0)
+    right = torch.equal(transposed, torch.arange(12.0).view(3, 4).t())
+    return right and gaps.tolist() == [0, -1, 1, -1, 2, -1]
+
+
+def test_strided_tensors():
+    assert all(ranks.run(odd_tensors, 2))
+
+
+def in_batches():
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    got = [torch.empty(1000 * (peer + 1)) for peer in range(world_size)]
+    works = dist.batch_isend_irecv(
+        [dist.P2POp(dist.isend, message(rank, 1000 * (rank + 1)), p) for p in range(world_size)]
+        + [dist.P2POp(dist.irecv, got[peer], peer) for peer in range(world_size)]
+    )
+    for work in works:
+        work.wait()
+    return all(torch.equal(got[p], message(p, 1000 * (p + 1))) for p in range(world_size))
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_batches(launcher):
+    assert all(ranks.run(in_batches, 3, launcher=launcher))
+
+
+def objects():
+    if dist.get_rank() == 0:
+        dist.send_object_list([{"a": 1}, "text"], dst=1)
+        return None
+    found = [None, None]
+    dist.recv_object_list(found, src=0)
+    return found
+
+
+def test_objects():
+    assert ranks.run(objects, 2)[1] == [{"a": 1}, "text"]
+
+
+MISFITS = {
+    "size": lambda: torch.empty(5),
+    "large": lambda: torch.empty(100_000),
+    "type": lambda: torch.empty(4, dtype=torch.int32),
+}
+
+
+def misfit(what, early, sender):
+    """One side's tensor does not fit the other's; both must raise, and the text name both."""
+    rank = dist.get_rank()
+    if rank == (sender if early else 1 - sender):
+        time.sleep(0.2)
+    try:
+        if rank == sender:
+            dist.send(message(1), 1 - rank, tag=3)
+        else:
+            dist.recv(MISFITS[what](), sender, tag=3)
+    except dist.DistBackendError as error:
+        try:
+            dist.barrier()
+        except dist.DistBackendError as later:
+            return str(error), str(later)
+    return "", ""
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("what", MISFITS)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_misfit_is_an_error_on_both_sides(launcher, what, early):
+    for texts in ranks.run(misfit, 2, what, early, 0, launcher=launcher):
+        for text in texts:
+            assert "rank 1 expects" in text and "tag 3" in text, texts
+            assert "from rank 0, which has sent 16 bytes of float32" in text, texts
+
+
+def late(operation):
+    if dist.get_rank() == 1:
+        time.sleep(2.0)
+        return ""
+    try:
+        operation(torch.ones(3), 1)
+    except dist.DistBackendError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("operation", [dist.send, dist.recv])
+def test_time_outs(operation):
+    began = time.monotonic()
+    text = ranks.run(late, 2, operation, setup=Setup(timeout_s=1.0))[0]
+    assert "rank 0 waited 1" in text and "for rank 1 to" in text and "12 bytes" in text, text
+    assert time.monotonic() - began < 10
+
+
+def killed(store, rank, world_size, operation, warm):
+    Setup(timeout_s=20.0).init(store=store, rank=rank, world_size=world_size)
+    if warm:
+        dist.send(torch.ones(1), 1) if rank == 0 else dist.recv(torch.ones(1), 0)
+    if rank == 1:
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+    began = time.monotonic()
+    try:
+        operation(torch.ones(1_000_000), 1)
+    except dist.DistBackendError as error:
+        return str(error), time.monotonic() - began
+    return "", 0.0
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("operation", [dist.send, dist.recv])
+def test_a_killed_peer_is_named_within_a_second(operation, warm):
+    outcomes = ranks.start(killed, 2, operation, warm, setup=BARE).outcomes()
+    text, seconds = outcomes[0].value
+    assert "rank 1" in text and "is gone" in text and seconds < 1.3, (text, seconds)
+
+
+def leaves_at_once():
+    """The receiver gets what was sent, though the sender has left by then."""
+    if dist.get_rank() == 0:
+        works = [dist.isend(message(n, 50_000), 1, tag=n) for n in range(5)]
+        for work in works:
+            work.wait()
+        dist.destroy_process_group()
+        return True
+    tensors = [torch.empty(50_000) for _ in range(5)]
+    works = [dist.irecv(tensor, 0, tag=n) for n, tensor in enumerate(tensors)]
+    time.sleep(0.3)
+    for work in works:
+        work.wait()
+    return all(torch.equal(tensor, message(n, 50_000)) for n, tensor in enumerate(tensors))
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_sender_may_leave_once_its_sends_are_done(launcher):
+    assert all(ranks.run(leaves_at_once, 2, launcher=launcher))
+
+
+def any_source():
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    if rank != 0:
+        time.sleep(0.05 * rank)
+        dist.send(message(rank), 0)
+        return True
+    found = {}
+    for _ in range(world_size - 1):
+        tensor = torch.empty(4)
+        source = dist.recv(tensor)
+        found[source] = tensor[0].item()
+    return found == {peer: float(peer) for peer in range(1, world_size)}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_any_source(launcher):
+    assert all(ranks.run(any_source, 4, launcher=launcher))
