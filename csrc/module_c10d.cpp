@@ -64,6 +64,9 @@ void bind_c10d(py::module_& module) {
              return c10::make_intrusive<ProcessGroupPinned>(store, rank, size, *options);
            }),
            py::arg("store"), py::arg("rank"), py::arg("size"), py::arg("options"))
+      .def(
+          "perform_nocolor_split", [](ProcessGroupPinned&, const py::object&) {}, py::arg("device"),
+          "For ranks that a split leaves out: there is nothing that they have to do.")
       .def_property_readonly("options", [](ProcessGroupPinned& self) {
         return c10::static_intrusive_pointer_cast<Options>(self.getBackendOptions());
       });

@@ -13,7 +13,7 @@ _load.load()
 
 from pinnedpg import _C
 from pinnedpg._C import Options, ProcessGroupPinned, built_with_cuda, cuda_device_count
-from pinnedpg._register import register
+from pinnedpg._register import register, set_default
 from pinnedpg.trace import trace
 
 __version__ = "0.1.0"
@@ -24,6 +24,7 @@ __all__ = [
     "built_with_cuda",
     "cuda_device_count",
     "register",
+    "set_default",
     "trace",
 ]
 

@@ -3,6 +3,7 @@
 """Tells torch.distributed of the backend "pinned"."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch.distributed as dist
@@ -10,6 +11,9 @@ import torch.distributed as dist
 from pinnedpg import _C
 
 NAME = "pinned"
+DEVICES = ["cpu", "cuda"]
+AUTOLOADED = "_pinnedpg_autoload._create"
+"""What torch has registered while it was imported: a forerunner of `create`."""
 
 
 def register() -> None:
@@ -19,13 +23,29 @@ def register() -> None:
         RuntimeError: Another package has registered a backend of that name.
     """
     plugin = dist.Backend._plugins.get(NAME.upper())
-    if plugin is None:
-        dist.Backend.register_backend(NAME, create, extended_api=True, devices=["cpu", "cuda"])
+    if plugin is None or _origin(plugin.creator_fn) == AUTOLOADED:
+        dist.Backend.register_backend(NAME, create, extended_api=True, devices=DEVICES)
     elif _origin(plugin.creator_fn) != _origin(create):
         raise RuntimeError(
             f'pinnedpg: the backend name "{NAME}" must be free; '
             f"got one registered by {_origin(plugin.creator_fn)}. Import only one of the two"
         )
+
+
+def set_default(devices: Sequence[str] = ("cpu", "cuda")) -> None:
+    """Makes "pinned" what `init_process_group()` and `new_group()` take when no backend is named.
+
+    Args:
+        devices: The types of device it is to serve; the others keep torch's own default.
+
+    Raises:
+        ValueError: A type of device that the backend does not serve.
+    """
+    unknown = [device for device in devices if device not in DEVICES]
+    if isinstance(devices, str) or unknown:
+        raise ValueError(f"set_default: devices must be a list of some of {DEVICES}; got {devices}")
+    for device in devices:
+        dist.Backend.default_device_backend_map[device] = NAME
 
 
 def create(dist_opts: Any, pg_options: Any = None) -> _C.ProcessGroupPinned:

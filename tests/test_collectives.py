@@ -75,7 +75,7 @@ def test_shapes(launcher, world, count_cells):
     count_cells(launcher, cells)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("launcher", LAUNCHERS)

@@ -52,7 +52,8 @@ ProcessGroupPinned::ProcessGroupPinned(c10::intrusive_ptr<c10d::Store> store, in
                                        const pinnedpg::Options& options)
     : Backend(rank, size),
       options_(c10::make_intrusive<pinnedpg::Options>(options)),
-      rendezvous_(Rendezvous::join(std::move(store), rank, size, options_)) {
+      store_(std::move(store)),
+      rendezvous_(Rendezvous::join(store_, rank, size, options_)) {
   options_->geometry(size);  // a choice that cannot be is an error here, not at the first call
   PINNEDPG_LOG(kVersion, kInit, "pinnedpg built for torch ", PINNEDPG_TORCH_VERSION,
                built_with_cuda() ? ", with CUDA" : ", without CUDA");
@@ -75,6 +76,7 @@ void ProcessGroupPinned::abort() {
 
 void ProcessGroupPinned::close(const std::string& reason) {
   closed_ = reason;
+  failed_ = true;
   if (first_) first_->abort(reason);
   if (lists_) lists_->abort(reason);
   if (mailbox_) mailbox_->abort(reason);
@@ -121,9 +123,9 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run(Request&& request, Operation
       std::make_shared<Operation>(label.tensors == 1 ? nullptr : team(1), team(label.tensors),
                                   std::move(request.tensors), label, request.timeout, std::move(plan), work);
   if (next) operation->then(std::move(next));
-  if (request.async || !queue_->try_begin()) {
+  if (request.async || coalescing_ || !queue_->try_begin()) {
     queue_->push(std::move(operation));
-    return work;
+    return note(work);
   }
   try {
     operation->run();

@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
@@ -54,7 +55,37 @@ class ProcessGroupPinned final : public c10d::Backend {
   WorkPtr recv(TensorList& tensors, int from, int tag) override;
   WorkPtr recvAnysource(TensorList& tensors, int tag) override;
 
+  /// The calls of a batch are made at once, and are one work together.
+  bool supportsCoalescing() const override { return true; }
+  void startCoalescing() override;
+  WorkPtr endCoalescing() override;
+  WorkPtr allreduce_coalesced(TensorList& tensors, const c10d::AllreduceCoalescedOptions& opts) override;
+  WorkPtr allgather_coalesced(std::vector<TensorList>& outputs, TensorList& inputs,
+                              const c10d::AllgatherOptions& opts) override;
+  WorkPtr allgather_into_tensor_coalesced(TensorList& outputs, TensorList& inputs,
+                                          const c10d::AllgatherOptions& opts) override;
+  WorkPtr reduce_scatter_tensor_coalesced(TensorList& outputs, TensorList& inputs,
+                                          const c10d::ReduceScatterOptions& opts) override;
+
+  /// A group of some of the ranks; null where this one is not of them.
+  bool supportsSplitting() const override { return true; }
+  c10::intrusive_ptr<Backend> split(const c10::intrusive_ptr<c10d::Store>& store, const std::vector<int>& ranks,
+                                    const c10::intrusive_ptr<Backend::Options>& opts) override;
+  c10::intrusive_ptr<Backend> merge(const c10::intrusive_ptr<c10d::Store>& store,
+                                    const c10::intrusive_ptr<Backend::Options>& opts, const int& rank,
+                                    const int& size) override;
+  /// A group of the ranks that stay, which alone call it; the others may be gone.
+  bool supportsShrinking() const override { return true; }
+  c10::intrusive_ptr<Backend> shrink(const std::vector<int64_t>& ranks_to_exclude, int shrink_flags,
+                                     const c10::intrusive_ptr<Backend::Options>& opts_override) override;
+
+  /// A barrier through the Store, in which rank 0 names the ranks that have not come in time: all of them, or the
+  /// first.
+  void monitoredBarrier(const c10d::BarrierOptions& opts, bool wait_all_ranks) override;
+  c10d::ErrorType getError() override;
+
   void setSequenceNumberForGroup() override {}
+  void enableCollectivesTiming() override {}  // it is always on
   uint64_t getSequenceNumberForGroup() override { return sequence_; }
   void setTimeout(std::chrono::milliseconds timeout) override { options_->timeout = timeout; }
 
@@ -79,6 +110,9 @@ class ProcessGroupPinned final : public c10d::Backend {
   WorkPtr run(Request&& request, Operation::Plan plan, std::function<bool(std::vector<Call::Leg>&)> next = {});
   WorkPtr exchange_all(Request&& request, std::vector<Region> inputs, std::vector<Region> outputs, bool even);
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;
+  /// Keeps the work for endCoalescing, where that will be called.
+  WorkPtr note(WorkPtr work);
+  pinnedpg::Options child_options(const c10::intrusive_ptr<Backend::Options>& given) const;
   int check_root(const Request& request, int64_t root, int64_t tensor, size_t tensors) const;
   WorkPtr post(c10d::OpType op, const char* name, const char* title, TensorList& tensors, int peer, int tag);
   std::shared_ptr<Mailbox> mailbox();
@@ -90,6 +124,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   std::shared_ptr<Team> team(int tensors);
 
   c10::intrusive_ptr<pinnedpg::Options> options_;
+  const c10::intrusive_ptr<c10d::Store> store_;
   const Rendezvous rendezvous_;
   std::shared_ptr<Queue> queue_ = std::make_shared<Queue>();
   std::mutex mutex_;
@@ -100,6 +135,12 @@ class ProcessGroupPinned final : public c10d::Backend {
   const int pid_ = ::getpid();  ///< a forked child does not speak for the rank
   std::string closed_;          ///< why no call can be made any more; empty while it can
   std::atomic<uint64_t> sequence_{0};
+  bool failed_ = false;  ///< closed for a fault, and not because the group was left
+  std::atomic<bool> coalescing_{false};
+  std::vector<WorkPtr> coalesced_;
+  std::map<std::string, c10::weak_intrusive_ptr<ProcessGroupPinned>> children_;  ///< of split, by name
+  int shrunk_ = 0;
+  std::atomic<int> monitored_{0};
 };
 
 }  // namespace pinnedpg

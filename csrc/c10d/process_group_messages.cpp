@@ -50,7 +50,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::post(c10d::OpType op, const char
   auto work = c10::make_intrusive<WorkMessage>(box, peer, getRank(), op, name, title, tensors[0]);
   message->work = work;
   box->post(std::move(message));
-  return work;
+  return note(work);
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::send(TensorList& tensors, int to, int tag) {

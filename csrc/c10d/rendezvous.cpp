@@ -2,6 +2,9 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "c10d/rendezvous.h"
 
+#include <thread>
+
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "device/threads.h"
 
@@ -13,6 +16,9 @@ using std::chrono::milliseconds;
 
 /// How long a rank that leaves tries to say so.
 constexpr milliseconds kFarewell{2000};
+
+/// How much longer the others wait for rank 0's verdict than rank 0 for them.
+constexpr milliseconds kVerdict{5000};
 
 }  // namespace
 
@@ -70,6 +76,33 @@ std::shared_ptr<Segment> Rendezvous::create(const std::string& key, const Geomet
 std::shared_ptr<Segment> Rendezvous::open(const std::string& key, milliseconds limit) const {
   const auto text = board.look_up(key, limit);
   return text ? Segment::open(Segment::Handle::parse(*text)) : nullptr;
+}
+
+void Rendezvous::monitor(const std::string& key, milliseconds limit, bool all) const {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  const auto waits = [&](const std::string& name, milliseconds more) -> std::optional<std::string> {
+    for (;;) {
+      if (auto value = board.look_up(key + name, limit + more)) return value;
+      if (std::chrono::steady_clock::now() >= end + more) return std::nullopt;
+      std::this_thread::sleep_for(milliseconds(1));
+      check_interrupts();
+    }
+  };
+  const std::string text = concat("monitored_barrier: rank ", rank, " waited ", limit.count() / 1000.0, " s for ");
+  if (rank != 0) {
+    board.publish(concat(key, '/', rank), "here", limit);
+    const auto verdict = waits("/verdict", kVerdict);
+    if (!verdict) throw GroupError(text + "rank 0, which watches it");
+    if (!verdict->empty()) throw GroupError(*verdict);
+    return;
+  }
+  std::string missing;
+  for (int other = 1; other < world_size && (all || missing.empty()); ++other) {
+    if (!waits(concat('/', other), milliseconds(0))) missing += concat(missing.empty() ? "rank " : ", rank ", other);
+  }
+  const std::string verdict = missing.empty() ? "" : concat(text, missing, ", which did not come");
+  board.publish(key + "/verdict", verdict, limit);
+  if (!verdict.empty()) throw GroupError(verdict);
 }
 
 }  // namespace pinnedpg

@@ -33,6 +33,9 @@ struct Rendezvous {
                                   std::chrono::milliseconds limit) const;
   /// The segment that another rank has made; null while there is none.
   std::shared_ptr<Segment> open(const std::string& key, std::chrono::milliseconds limit) const;
+  /// A barrier of all ranks under that key, which only rank 0 watches: it names the first that has not come within the
+  /// limit, or all of them, and the others hear its verdict. Raises GroupError.
+  void monitor(const std::string& key, std::chrono::milliseconds limit, bool all) const;
   /// What another rank has shown of itself.
   Watchdog::Absentee find(int rank, std::chrono::milliseconds limit) const;
 };

@@ -52,6 +52,12 @@ std::vector<at::Tensor> WorkPinned::result() {
   return outputs_;
 }
 
+float WorkPinned::getDuration() const {
+  std::lock_guard lock(mutex_);
+  TORCH_CHECK(completed_, name_, ": the duration is known once the work is done; wait for it first");
+  return std::chrono::duration<float, std::milli>(ended_ - begun_).count();
+}
+
 c10::intrusive_ptr<c10::ivalue::Future> WorkPinned::getFuture() {
   std::unique_lock lock(mutex_);
   if (future_) return future_;
@@ -72,6 +78,7 @@ void WorkPinned::complete(std::exception_ptr error) {
   }
   std::unique_lock lock(mutex_);
   over_ = true;
+  ended_ = std::chrono::steady_clock::now();
   error_ = error;
   const bool asked = future_ != nullptr;
   lock.unlock();

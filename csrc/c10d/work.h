@@ -20,6 +20,8 @@ class WorkPinned : public c10d::Work {
   std::vector<at::Tensor> result() override;
   /// Its value is the list of output tensors.
   c10::intrusive_ptr<c10::ivalue::Future> getFuture() override;
+  /// Milliseconds from the call to its end.
+  float getDuration() const override;
   uint64_t getSequencenumber() const override { return sequence_; }
 
   /// The call is over: with an error, or well.
@@ -32,6 +34,8 @@ class WorkPinned : public c10d::Work {
   const uint64_t sequence_;
   const std::vector<at::Tensor> outputs_;
   c10::intrusive_ptr<c10::ivalue::Future> future_;  ///< made for the first who asks
+  const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point ended_;
   std::exception_ptr error_;
   bool over_ = false;  ///< with `error_`; a future asked for by now completes before the work does
 };

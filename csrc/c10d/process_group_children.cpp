@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include <algorithm>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+
+#include "c10d/errors.h"
+#include "c10d/process_group.h"
+
+namespace pinnedpg {
+
+using BackendPtr = c10::intrusive_ptr<c10d::Backend>;
+
+pinnedpg::Options ProcessGroupPinned::child_options(const c10::intrusive_ptr<c10d::Backend::Options>& given) const {
+  const auto* ours = dynamic_cast<const pinnedpg::Options*>(given.get());
+  pinnedpg::Options options = ours != nullptr ? *ours : *options_;
+  if (ours == nullptr && given) {
+    options.timeout = given->timeout;
+    options.group_name = given->group_name;
+    options.global_ranks_in_group = given->global_ranks_in_group;
+  }
+  return options;
+}
+
+BackendPtr ProcessGroupPinned::split(const c10::intrusive_ptr<c10d::Store>& store, const std::vector<int>& ranks,
+                                     const c10::intrusive_ptr<c10d::Backend::Options>& opts) {
+  const auto own = std::find(ranks.begin(), ranks.end(), getRank());
+  if (own == ranks.end()) return nullptr;
+  const pinnedpg::Options options = child_options(opts);
+  // torch asks once for each type of device, with one store and name: one child serves all.
+  std::lock_guard lock(mutex_);
+  c10::weak_intrusive_ptr<ProcessGroupPinned>& known =
+      children_.try_emplace(options.group_name, c10::intrusive_ptr<ProcessGroupPinned>()).first->second;
+  if (auto child = known.lock()) return child;
+  auto child = c10::make_intrusive<ProcessGroupPinned>(store, static_cast<int>(own - ranks.begin()),
+                                                       static_cast<int>(ranks.size()), options);
+  known = child;
+  return child;
+}
+
+BackendPtr ProcessGroupPinned::merge(const c10::intrusive_ptr<c10d::Store>& store,
+                                     const c10::intrusive_ptr<c10d::Backend::Options>& opts, const int& rank,
+                                     const int& size) {
+  return c10::make_intrusive<ProcessGroupPinned>(store, rank, size, child_options(opts));
+}
+
+BackendPtr ProcessGroupPinned::shrink(const std::vector<int64_t>& ranks_to_exclude, int /*shrink_flags*/,
+                                      const c10::intrusive_ptr<c10d::Backend::Options>& opts_override) {
+  return with_torch_errors([&] {
+    std::vector<int> ranks;
+    for (int rank = 0; rank < getSize(); ++rank) {
+      if (std::find(ranks_to_exclude.begin(), ranks_to_exclude.end(), rank) == ranks_to_exclude.end())
+        ranks.push_back(rank);
+    }
+    for (const int64_t rank : ranks_to_exclude) {
+      PINNEDPG_CHECK(rank >= 0 && rank < getSize(), "shrink: the ranks to exclude must be of the group, 0 to ",
+                     getSize() - 1, "; got ", rank);
+    }
+    const auto own = std::find(ranks.begin(), ranks.end(), getRank());
+    PINNEDPG_CHECK(own != ranks.end(), "shrink: it must be called on the ranks that stay; rank ", getRank(),
+                   " is to be excluded");
+    // The ranks that stay shrink their group equally often.
+    auto store = c10::make_intrusive<c10d::PrefixStore>(concat("shrink/", ++shrunk_), store_);
+    return BackendPtr(c10::make_intrusive<ProcessGroupPinned>(
+        store, static_cast<int>(own - ranks.begin()), static_cast<int>(ranks.size()), child_options(opts_override)));
+  });
+}
+
+void ProcessGroupPinned::monitoredBarrier(const c10d::BarrierOptions& opts, bool wait_all_ranks) {
+  with_torch_errors([&] {
+    const auto timeout = opts.timeout.count() > 0 ? opts.timeout : options_->timeout;
+    rendezvous_.monitor(concat("monitored/", ++monitored_), timeout, wait_all_ranks);
+  });
+}
+
+c10d::ErrorType ProcessGroupPinned::getError() {
+  std::lock_guard lock(mutex_);
+  const bool aborted = first_ && first_->connected() && first_->communicator().staging().control().aborted();
+  return failed_ || aborted ? c10d::ErrorType::COMM_ERROR : c10d::ErrorType::SUCCESS;
+}
+
+}  // namespace pinnedpg

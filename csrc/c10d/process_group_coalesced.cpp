@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "c10d/errors.h"
+#include "c10d/process_group.h"
+#include "c10d/work_all.h"
+
+namespace pinnedpg {
+
+// Calls that come together are done one after the other, as one work: each moves its tensors where they lie, so there
+// is nothing to gain by copying them together.
+
+namespace {
+
+void check_pairs(const char* name, size_t outputs, size_t inputs) {
+  PINNEDPG_CHECK(outputs == inputs, name, ": there must be an output for each of the ", inputs, " inputs; got ",
+                 outputs);
+}
+
+}  // namespace
+
+void ProcessGroupPinned::startCoalescing() {
+  std::lock_guard lock(mutex_);
+  coalesced_.clear();
+  coalescing_ = true;
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::endCoalescing() {
+  std::lock_guard lock(mutex_);
+  coalescing_ = false;
+  return c10::make_intrusive<WorkAll>(getRank(), std::exchange(coalesced_, {}));
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::note(WorkPtr work) {
+  if (coalescing_) {
+    std::lock_guard lock(mutex_);
+    coalesced_.push_back(work);
+  }
+  return work;
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_coalesced(TensorList& tensors,
+                                                                    const c10d::AllreduceCoalescedOptions& opts) {
+  std::vector<WorkPtr> works;
+  for (const at::Tensor& tensor : tensors) {
+    TensorList one{tensor};
+    works.push_back(allreduce(one, opts));
+  }
+  return c10::make_intrusive<WorkAll>(getRank(), std::move(works));
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_coalesced(std::vector<TensorList>& outputs,
+                                                                    TensorList& inputs,
+                                                                    const c10d::AllgatherOptions& opts) {
+  return with_torch_errors([&] {
+    check_pairs("all_gather_coalesced", outputs.size(), static_cast<size_t>(getSize()));
+    for (const TensorList& of_rank : outputs) check_pairs("all_gather_coalesced", of_rank.size(), inputs.size());
+    std::vector<WorkPtr> works;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      std::vector<TensorList> to(1);
+      for (const TensorList& of_rank : outputs) to[0].push_back(of_rank[i]);
+      TensorList from{inputs[i]};
+      works.push_back(allgather(to, from, opts));
+    }
+    return WorkPtr(c10::make_intrusive<WorkAll>(getRank(), std::move(works)));
+  });
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_into_tensor_coalesced(TensorList& outputs, TensorList& inputs,
+                                                                                const c10d::AllgatherOptions& opts) {
+  return with_torch_errors([&] {
+    check_pairs("all_gather_into_tensor_coalesced", outputs.size(), inputs.size());
+    std::vector<WorkPtr> works;
+    for (size_t i = 0; i < inputs.size(); ++i) works.push_back(_allgather_base(outputs[i], inputs[i], opts));
+    return WorkPtr(c10::make_intrusive<WorkAll>(getRank(), std::move(works)));
+  });
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce_scatter_tensor_coalesced(
+    TensorList& outputs, TensorList& inputs, const c10d::ReduceScatterOptions& opts) {
+  return with_torch_errors([&] {
+    check_pairs("reduce_scatter_tensor_coalesced", outputs.size(), inputs.size());
+    std::vector<WorkPtr> works;
+    for (size_t i = 0; i < inputs.size(); ++i) works.push_back(_reduce_scatter_base(outputs[i], inputs[i], opts));
+    return WorkPtr(c10::make_intrusive<WorkAll>(getRank(), std::move(works)));
+  });
+}
+
+}  // namespace pinnedpg

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Runs torch's own DistributedTest, as its wheel ships it, over "pinned" and over gloo on CPU.
+
+    tests/torch_suite.py [--world 2 3 4] [--backend pinned gloo] [-k SUBSTRING ...]
+
+Prints a table, and every test that gloo passes and "pinned" does not. The exit status is 1 if
+"pinned" fails one that gloo passes; torch withholds a few by the backend's name.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from collections import Counter, defaultdict
+from pathlib import Path
+
+TIMEOUT_S = 60
+MARK = "torch-suite: "
+
+
+def main(arguments):
+    worse = 0
+    for world in arguments.world:
+        states = {backend: run(backend, world, arguments) for backend in arguments.backend}
+        worse += report(world, states)
+    return 1 if worse else 0
+
+
+def report(world, states):
+    """Prints a world's table; returns how many tests gloo passes and "pinned" fails."""
+    for backend, by_name in states.items():
+        counts = Counter(by_name.values())
+        parts = ", ".join(f"{counts[state]} {state}" for state in ("passed", "failed", "skipped"))
+        print(f"== {world} ranks, {backend}: {parts} of {len(by_name)}")
+    if set(states) != {"pinned", "gloo"}:
+        return 0
+    groups = defaultdict(list)
+    for name, state in states["gloo"].items():
+        if state == "passed" and states["pinned"].get(name) != "passed":
+            groups[states["pinned"].get(name)].append(name)
+    for state, names in groups.items():
+        print(f"== {world} ranks: gloo passes, pinned {state}: {', '.join(names)}")
+    return len(groups["failed"])
+
+
+def run(backend, world, arguments):
+    """Runs the tests in a fresh interpreter; returns their states by name."""
+    states = {}
+    with tempfile.TemporaryDirectory() as folder:
+        env = {
+            "BACKEND": backend,
+            "WORLD_SIZE": str(world),
+            "TEMP_DIR": folder,
+            "INIT_METHOD": f"file://{folder}/init",  # else torch leaves out the time-outs
+            "OMP_NUM_THREADS": "1",
+            "DISTRIBUTED_TESTS_DEFAULT_TIMEOUT": str(TIMEOUT_S),
+        }
+        command = [
+            sys.executable,
+            __file__,
+            "--here",
+            *(["-k", *arguments.k] if arguments.k else []),
+        ]
+        process = subprocess.Popen(
+            command,
+            env=os.environ | env,
+            stdout=subprocess.PIPE,
+            stderr=None if arguments.verbose else subprocess.DEVNULL,
+            text=True,
+        )
+        for line in process.stdout:
+            if line.startswith(MARK):
+                name, state = line.removeprefix(MARK).split()
+                states[name] = state
+                print(f"{world} ranks, {backend}: {name} {state}", flush=True)
+        process.wait()
+    return states
+
+
+def suite():
+    """Returns torch's tests as a class, for the backend that the environment names."""
+    import torch
+    from torch.testing._internal.distributed import distributed_test
+
+    import pinnedpg  # noqa: F401  registers the backend where torch has not found it
+
+    if torch.cuda.is_available():
+        raise SystemExit("this runs the CPU tests; hide the GPUs: CUDA_VISIBLE_DEVICES=")
+
+    class TestPinned(
+        distributed_test.TestDistBackend, distributed_test.DistributedTest._DistTestBase
+    ):
+        def setUp(self):
+            super().setUp()
+            self._start_processes(torch.multiprocessing.get_context("fork").Process)
+
+    return TestPinned
+
+
+def run_here(arguments):
+    """Runs the tests in this interpreter, and prints what became of each."""
+    for folder in ("barrier", "test_dir"):
+        Path(os.environ["TEMP_DIR"], folder).mkdir(exist_ok=True)
+    tests = suite()
+    for name in sorted(name for name in dir(tests) if name.startswith("test_")):
+        if arguments.k and not any(part in name for part in arguments.k):
+            continue
+        result = unittest.TextTestRunner(verbosity=2).run(unittest.TestSuite([tests(name)]))
+        state = "skipped" if result.skipped else "passed" if result.wasSuccessful() else "failed"
+        print(f"\n{MARK}{name} {state}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--world", type=int, nargs="+", default=[2, 3, 4])
+    parser.add_argument("--backend", nargs="+", default=["pinned", "gloo"])
+    parser.add_argument("-k", nargs="*", default=[], help="only tests whose name has one of these")
+    parser.add_argument("--verbose", action="store_true", help="show what the tests write")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    sys.exit(run_here(given) if given.here else main(given))
