@@ -96,8 +96,8 @@ def reduce(
     """Reduces over all tensors of all ranks into `tensors[dst_tensor]` of rank `dst`.
 
     Args:
-        tensors: k tensors, any strides, a dtype that knows the operation. Undefined afterwards,
-            except for the result.
+        tensors: k tensors, any strides, a dtype that knows the operation. All but the result
+            keep their values.
         dst: The global rank that gets the result.
         dst_tensor: Which of its tensors becomes the result.
         op: A `torch.distributed.ReduceOp`.

@@ -26,8 +26,9 @@ WAITS = {
 
 
 def interrupt_soon():
-    main = os.getpid()
-    threading.Timer(0.3, os.kill, (main, signal.SIGINT)).start()
+    # A shell has those that it starts in the background ignore SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 
 
 def interrupted(how, calls_before, who):
@@ -148,7 +149,7 @@ def with_a_mute_store(store, rank, world_size, port, server, missing):
 
 
 @pytest.mark.parametrize(
-    ("missing", "said"), [(0, "the Store must answer"), (1, "(its time-out) for rank 1")]
+    ("missing", "said"), [(0, "the Store must answer"), (1, "(the timeout of the call) for rank 1")]
 )
 def test_a_store_that_is_mute_does_not_hold_a_rank(missing, said):
     command = [sys.executable, "-c", SERVER]

@@ -14,7 +14,7 @@ from tp_rig import KV, RS, SECONDS, Q, Rig, even, same
 from pinnedpg import tp
 
 
-def test_d1_a_source_made_by_late_work_arrives_whole():
+def test_a_source_made_by_late_work_arrives_whole():
     with Rig(even([0, 1, 2])) as rig:
         for source_is_target in (True, False):
             source = torch.zeros(64)
@@ -27,7 +27,7 @@ def test_d1_a_source_made_by_late_work_arrives_whole():
             assert all(same(target, torch.full((64,), 7.0)) for target in targets)
 
 
-def test_d2_two_all_gathers_in_a_row_with_a_late_reader():
+def test_two_all_gathers_in_a_row_with_a_late_reader():
     with Rig(even([0, 1]), splits={Q: even([0, 1, 2])}) as rig:
         for late in (0, 1, 2):
             outputs = []
@@ -39,7 +39,7 @@ def test_d2_two_all_gathers_in_a_row_with_a_late_reader():
                 assert all((output == value).all() for output in group), (late, value)
 
 
-def test_d2_a_reader_of_another_set_of_devices_is_waited_for():
+def test_a_reader_of_another_set_of_devices_is_waited_for():
     # Devices 2 and 3 read in place what 0 and 1 then overwrite; only the buffer connects them.
     with Rig(even([0, 1]), splits={RS: even([2, 3])}) as rig:
         one, two = rig.inputs(value=1), rig.inputs(value=2)
@@ -56,7 +56,7 @@ def test_d2_a_reader_of_another_set_of_devices_is_waited_for():
         assert all((target == 1).all() for target in targets) and (matrix == 2).all()
 
 
-def test_d3_the_host_waits_for_a_buffer():
+def test_the_host_waits_for_a_buffer():
     with Rig(even([0, 1])) as rig:
         rig.delay(1)
         rig.gather(rig.inputs(value=1), target=-1, buffer=0)
@@ -69,7 +69,7 @@ def test_d3_the_host_waits_for_a_buffer():
         gate.set()
 
 
-def test_d4_inputs_made_on_the_devices_streams():
+def test_inputs_made_on_the_devices_streams():
     with Rig(even([0, 1])) as rig:
         inputs = rig.inputs(value=0)
         for i, device in enumerate(rig.devices):
@@ -82,7 +82,7 @@ def test_d4_inputs_made_on_the_devices_streams():
         assert all((copy == 5).all() for copy in copies)
 
 
-def test_d5_tensors_live_until_the_call_is_done():
+def test_tensors_live_until_the_call_is_done():
     with Rig(even([0, 1])) as rig:
         rig.delay(0)
         source = torch.full((64,), 3.0)

@@ -10,6 +10,7 @@
 
 #include "base/interrupt.h"
 #include "c10d/errors.h"
+#include "device/threads.h"
 #include "device/wait_policy.h"
 
 namespace pinnedpg {
@@ -20,6 +21,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr milliseconds kPatrolEvery{20};
+constexpr milliseconds kAskEvery{200};
 
 }  // namespace
 
@@ -153,6 +155,7 @@ void Mailbox::patrol() {
   const auto now = steady_clock::now();
   if (now - last_patrol_ < kPatrolEvery) return;
   last_patrol_ = now;
+  check_abort();
   std::map<int, const char*> awaited;  // each once, however many messages there are
   for (const MessagePtr& message : outstanding()) {
     awaited.emplace(message->peer, message->is_send() ? "send" : "recv");
@@ -164,13 +167,33 @@ void Mailbox::patrol() {
   }
 }
 
+void Mailbox::watch(const std::shared_ptr<Team>& team) {
+  std::lock_guard lock(mutex_);
+  if (team) teams_.push_back(team);
+}
+
+void Mailbox::check_abort() {
+  std::erase_if(teams_, [](const auto& team) { return team.expired(); });
+  for (const auto& weak : teams_) {
+    if (const auto team = weak.lock()) team->check();
+  }
+  // A rank that has none of these in common with the one that aborts, nor a wire, hears of it here.
+  if (abort_.valid() && is_ready(abort_)) {
+    if (const auto reason = abort_.get()) throw GroupError(*reason);
+  }
+  const auto now = steady_clock::now();
+  if (abort_.valid() || now - last_asked_ < kAskEvery) return;
+  last_asked_ = now;
+  abort_ = aside([at = rendezvous_] { return at.find_abort(); });
+}
+
 void Mailbox::check_deadline(const Message& message, steady_clock::time_point now) const {
   const auto waited = now - message.posted;
   if (waited < message.timeout) return;
   const std::string whom = message.peer < 0 ? "any rank" : concat("rank ", message.peer);
   throw GroupError(concat(message.is_send() ? "send" : "recv", ": rank ", rendezvous_.rank, " waited ",
                           static_cast<double>(std::chrono::duration_cast<milliseconds>(waited).count() / 100) / 10,
-                          " s (its time-out) for ", whom, message.is_send() ? " to receive " : " to send ",
+                          " s (the timeout of the call) for ", whom, message.is_send() ? " to receive " : " to send ",
                           message.to_string()));
 }
 
@@ -231,9 +254,8 @@ bool WorkMessage::wait(milliseconds timeout) {
   const auto mailbox = mailbox_.lock();
   const auto end = timeout.count() > 0 ? steady_clock::now() + timeout : steady_clock::time_point::max();
   if (mailbox && !isCompleted()) {
-    ++mailbox->waiters();
+    const Mailbox::Waiter waiter(*mailbox);
     with_torch_errors([&] { help(*mailbox, end); });
-    --mailbox->waiters();
   }
   const auto left = std::chrono::duration_cast<milliseconds>(end - steady_clock::now());
   return WorkPinned::wait(timeout.count() > 0 ? std::max(left, milliseconds(1)) : timeout);

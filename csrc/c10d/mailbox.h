@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "c10d/peer.h"
+#include "c10d/team.h"
 #include "device/queue.h"
 
 namespace pinnedpg {
@@ -31,9 +32,22 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   bool drive();
   /// For who waits for a message of that peer and has found nothing to move.
   void sleep(int peer);
-  /// While a thread of the caller's moves what is under way, the worker does not.
   int world_size() const { return rendezvous_.world_size; }
-  std::atomic<int>& waiters() { return waiters_; }
+
+  /// While a thread of the caller's moves what is under way, the worker does not.
+  class Waiter {
+   public:
+    explicit Waiter(Mailbox& mailbox) : mailbox_(mailbox) { ++mailbox_.waiters_; }
+    ~Waiter() { --mailbox_.waiters_; }
+    Waiter(const Waiter&) = delete;
+    Waiter& operator=(const Waiter&) = delete;
+
+   private:
+    Mailbox& mailbox_;
+  };
+
+  /// A team of the group: once that is aborted, by whichever rank, so is this.
+  void watch(const std::shared_ptr<Team>& team);
 
   /// Everything under way and posted later raises the reason.
   void abort(const std::string& reason);
@@ -53,6 +67,7 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   void patrol();
   void check_deadline(const Message& message, std::chrono::steady_clock::time_point now) const;
   void look_after_all(const char* operation);
+  void check_abort();
   bool is_busy() const;
   void close(const std::string& reason);
   std::vector<MessagePtr> outstanding() const;
@@ -69,7 +84,9 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   int own_ = 0;                   ///< arrivals from the rank itself
   std::atomic<int> waiters_{0};
   bool pumped_ = false;  ///< the worker sees to what is under way
-  std::chrono::steady_clock::time_point last_patrol_;
+  std::vector<std::weak_ptr<Team>> teams_;
+  std::future<std::optional<std::string>> abort_;  ///< what the Store says of one, asked aside
+  std::chrono::steady_clock::time_point last_patrol_, last_asked_;
 };
 
 }  // namespace pinnedpg

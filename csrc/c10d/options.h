@@ -19,9 +19,9 @@ struct Options : c10d::Backend::Options {
 
   bool timeout_chosen = false;  ///< `timeout` was given with the options, so init_process_group's does not replace it
 
-  /// The geometry for that many ranks, within so many quarters of the budget: three are for calls of one tensor, the
-  /// fourth is for calls of several. Raises ValueError for a choice that cannot be.
-  Geometry geometry(int world_size, int quarters = 3) const;
+  /// The geometry for that many ranks, within so many quarters of the budget: two are for calls of one tensor, one
+  /// for calls of several, one for messages. Raises ValueError for a choice that cannot be.
+  Geometry geometry(int world_size, int quarters = 2) const;
 };
 
 }  // namespace pinnedpg

@@ -16,12 +16,14 @@ using std::chrono::steady_clock;
 /// Larger messages wait at the sender for a receive to be posted; smaller ones wait in the receiver's memory.
 constexpr size_t kWholeBytes = 8 << 10;
 
-/// A message of half a MiB is on its way at once; all wires of a group keep to the budget where that leaves a page
-/// each.
+/// The wires of all pairs share a quarter of the group's budget, but have no less than this each.
+constexpr size_t kLeastBytes = 32 << 10;
+
+/// Half a MiB is on its way at once, where the budget allows.
 Geometry geometry_of(const Rendezvous& at) {
   const size_t pairs = static_cast<size_t>(at.world_size) * static_cast<size_t>(at.world_size - 1) / 2;
-  const size_t budget = static_cast<size_t>(at.options->budget_bytes) / std::max<size_t>(pairs, 1);
-  return Geometry::fit(2, 64 << 10, 8, 0, budget);
+  const size_t budget = static_cast<size_t>(at.options->budget_bytes) / 4 / pairs;
+  return Geometry::fit(2, 64 << 10, 8, 0, std::max(budget, kLeastBytes));
 }
 
 }  // namespace
@@ -162,13 +164,14 @@ bool Peer::put_parts() {
 }
 
 void Peer::look_after(const char* operation) {
-  if (wire_ && wire_->met()) return wire_->look_after(operation);
+  const auto has_met = [this] { return wire_ && wire_->met(); };
+  if (has_met()) return wire_->look_after(operation);
   const Watchdog::Absentee absentee = absentees_.find(rank_);
-  const std::string waits = concat(operation, ": rank ", rendezvous_.rank, " waits for rank ", rank_);
-  if (!absentee.left.empty()) throw GroupError(concat(waits, ", which ", absentee.left));
-  if (life_of(absentee.process) == Life::kGone) {
-    throw GroupError(concat(waits, ", whose process ", absentee.process.pid, " is gone"));
-  }
+  const bool is_gone = life_of(absentee.process) == Life::kGone;
+  if ((absentee.left.empty() && !is_gone) || has_met()) return;
+  throw GroupError(concat(
+      operation, ": rank ", rendezvous_.rank, " waits for rank ", rank_, ", ",
+      absentee.left.empty() ? concat("whose process ", absentee.process.pid, " is gone") : "which " + absentee.left));
 }
 
 void Peer::abort(const std::string& reason) {

@@ -71,7 +71,9 @@ void ProcessGroupPinned::abort() {
     std::lock_guard lock(mutex_);
     close(concat("the group was aborted by rank ", getRank()));
   }
-  if (pid_ == ::getpid()) rendezvous_.leave("has aborted the group");
+  if (pid_ != ::getpid()) return;
+  rendezvous_.leave("has aborted the group");
+  rendezvous_.announce_abort(concat("the group was aborted by rank ", getRank()));
 }
 
 void ProcessGroupPinned::close(const std::string& reason) {
@@ -100,8 +102,10 @@ std::shared_ptr<Team> ProcessGroupPinned::team(int tensors) {
   if (!closed_.empty()) throw GroupError(closed_);
   auto& team = tensors == 1 ? first_ : lists_;
   // Another length of lists needs another team. The old one goes, so that a group costs two segments at most.
-  if (!team || team->tensors() != tensors)
+  if (!team || team->tensors() != tensors) {
     team = std::make_shared<Team>(rendezvous_, tensors, tensors == 1 ? 0 : ++lists_made_);
+    if (mailbox_) mailbox_->watch(team);
+  }
   return team;
 }
 

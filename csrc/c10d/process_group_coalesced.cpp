@@ -11,6 +11,22 @@ namespace pinnedpg {
 
 namespace {
 
+/// Before any of them is queued: each tensor can take part, and all are of one type.
+void check_all(const char* name, std::initializer_list<const std::vector<at::Tensor>*> lists) {
+  Tensors checked(name);
+  for (const auto* tensors : lists) {
+    for (const at::Tensor& tensor : *tensors) checked.check(tensor, "tensor");
+  }
+}
+
+void check_sizes(const char* name, const std::vector<at::Tensor>& wholes, const std::vector<at::Tensor>& parts,
+                 int64_t times) {
+  for (size_t i = 0; i < wholes.size(); ++i) {
+    PINNEDPG_CHECK(wholes[i].numel() == parts[i].numel() * times, name, ": tensor ", i, " must have ", times, " x ",
+                   parts[i].numel(), " elements; got ", wholes[i].numel());
+  }
+}
+
 void check_pairs(const char* name, size_t outputs, size_t inputs) {
   PINNEDPG_CHECK(outputs == inputs, name, ": there must be an output for each of the ", inputs, " inputs; got ",
                  outputs);
@@ -40,12 +56,15 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::note(WorkPtr work) {
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_coalesced(TensorList& tensors,
                                                                     const c10d::AllreduceCoalescedOptions& opts) {
-  std::vector<WorkPtr> works;
-  for (const at::Tensor& tensor : tensors) {
-    TensorList one{tensor};
-    works.push_back(allreduce(one, opts));
-  }
-  return c10::make_intrusive<WorkAll>(getRank(), std::move(works));
+  return with_torch_errors([&] {
+    check_all("all_reduce_coalesced", {&tensors});
+    std::vector<WorkPtr> works;
+    for (const at::Tensor& tensor : tensors) {
+      TensorList one{tensor};
+      works.push_back(allreduce(one, opts));
+    }
+    return WorkPtr(c10::make_intrusive<WorkAll>(getRank(), std::move(works)));
+  });
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_coalesced(std::vector<TensorList>& outputs,
@@ -53,7 +72,12 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_coalesced(std::vector<
                                                                     const c10d::AllgatherOptions& opts) {
   return with_torch_errors([&] {
     check_pairs("all_gather_coalesced", outputs.size(), static_cast<size_t>(getSize()));
-    for (const TensorList& of_rank : outputs) check_pairs("all_gather_coalesced", of_rank.size(), inputs.size());
+    check_all("all_gather_coalesced", {&inputs});
+    for (const TensorList& of_rank : outputs) {
+      check_pairs("all_gather_coalesced", of_rank.size(), inputs.size());
+      check_all("all_gather_coalesced", {&inputs, &of_rank});
+      check_sizes("all_gather_coalesced", of_rank, inputs, 1);
+    }
     std::vector<WorkPtr> works;
     for (size_t i = 0; i < inputs.size(); ++i) {
       std::vector<TensorList> to(1);
@@ -69,6 +93,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_into_tensor_coalesced(
                                                                                 const c10d::AllgatherOptions& opts) {
   return with_torch_errors([&] {
     check_pairs("all_gather_into_tensor_coalesced", outputs.size(), inputs.size());
+    check_all("all_gather_into_tensor_coalesced", {&outputs, &inputs});
+    check_sizes("all_gather_into_tensor_coalesced", outputs, inputs, getSize());
     std::vector<WorkPtr> works;
     for (size_t i = 0; i < inputs.size(); ++i) works.push_back(_allgather_base(outputs[i], inputs[i], opts));
     return WorkPtr(c10::make_intrusive<WorkAll>(getRank(), std::move(works)));
@@ -79,6 +105,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce_scatter_tensor_coalesced(
     TensorList& outputs, TensorList& inputs, const c10d::ReduceScatterOptions& opts) {
   return with_torch_errors([&] {
     check_pairs("reduce_scatter_tensor_coalesced", outputs.size(), inputs.size());
+    check_all("reduce_scatter_tensor_coalesced", {&outputs, &inputs});
+    check_sizes("reduce_scatter_tensor_coalesced", inputs, outputs, getSize());
     std::vector<WorkPtr> works;
     for (size_t i = 0; i < inputs.size(); ++i) works.push_back(_reduce_scatter_base(outputs[i], inputs[i], opts));
     return WorkPtr(c10::make_intrusive<WorkAll>(getRank(), std::move(works)));

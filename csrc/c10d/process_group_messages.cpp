@@ -20,6 +20,8 @@ std::shared_ptr<Mailbox> ProcessGroupPinned::mailbox() {
         rendezvous_, [group = c10::weak_intrusive_ptr<ProcessGroupPinned>(self)](const std::string& reason) {
           if (const auto it = group.lock()) it->fail(reason);
         });
+    mailbox_->watch(first_);
+    mailbox_->watch(lists_);
   }
   return mailbox_;
 }
@@ -31,6 +33,7 @@ void ProcessGroupPinned::fail(const std::string& reason) {
     close(reason);
   }
   rendezvous_.leave(concat("has failed: ", reason));
+  rendezvous_.announce_abort(reason);
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::post(c10d::OpType op, const char* name, const char* title,

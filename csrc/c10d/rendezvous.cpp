@@ -33,13 +33,17 @@ Rendezvous Rendezvous::join(c10::intrusive_ptr<c10d::Store> store, int rank, int
   return rendezvous;
 }
 
-void Rendezvous::leave(const std::string& why) const {
+void Rendezvous::leave(const std::string& why) const { tell(concat("left/", rank), why); }
+
+void Rendezvous::announce_abort(const std::string& reason) const { tell("aborted", reason); }
+
+void Rendezvous::tell(const std::string& key, const std::string& value) const {
   try {
-    run_aside([at = *this, why] {
+    run_aside([at = *this, key, value] {
       try {
-        at.board.publish(concat("left/", at.rank), why, kFarewell);
+        at.board.publish(key, value, kFarewell);
       } catch (const GroupError& error) {  // the Store went first: then so has whoever kept it
-        PINNEDPG_LOG(kInfo, kInit, "rank ", at.rank, " could not say that it ", why, ": ", error.what());
+        PINNEDPG_LOG(kInfo, kInit, "rank ", at.rank, " could not tell the others: ", value, ": ", error.what());
       }
     });
   } catch (const std::system_error&) {  // no thread can be had: the others wait for their time-out

@@ -28,6 +28,10 @@ struct Rendezvous {
   /// Tells the others, who may wait for this rank where they cannot see it, that it will not come. Does not wait for
   /// the Store.
   void leave(const std::string& why) const;
+  /// Tells all that the group is aborted; does not wait for the Store either.
+  void announce_abort(const std::string& reason) const;
+  /// The reason that a rank has announced.
+  std::optional<std::string> find_abort() const { return board.look_up("aborted", options->timeout); }
   /// Makes a segment of that geometry and pins it up.
   std::shared_ptr<Segment> create(const std::string& key, const Geometry& geometry,
                                   std::chrono::milliseconds limit) const;
@@ -36,6 +40,8 @@ struct Rendezvous {
   /// A barrier of all ranks under that key, which only rank 0 watches: it names the first that has not come within the
   /// limit, or all of them, and the others hear its verdict. Raises GroupError.
   void monitor(const std::string& key, std::chrono::milliseconds limit, bool all) const;
+  /// Pins that up, some time soon.
+  void tell(const std::string& key, const std::string& value) const;
   /// What another rank has shown of itself.
   Watchdog::Absentee find(int rank, std::chrono::milliseconds limit) const;
 };

@@ -39,7 +39,7 @@ void Team::connect(const char* operation, milliseconds timeout) {
 }
 
 std::shared_ptr<Segment> Team::create(milliseconds timeout) const {
-  const Geometry geometry = rendezvous_.options->geometry(rendezvous_.world_size * tensors_, tensors_ == 1 ? 3 : 1);
+  const Geometry geometry = rendezvous_.options->geometry(rendezvous_.world_size * tensors_, tensors_ == 1 ? 2 : 1);
   return rendezvous_.create(key(), geometry, timeout);
 }
 
@@ -69,7 +69,7 @@ void Team::check_waiting(const char* operation, milliseconds waited, millisecond
   }
   if (waited < timeout) return;
   throw GroupError(concat(rank, " waited ", waited.count() / 1000.0,
-                          " s (its time-out) for rank 0, which has made no call yet",
+                          " s (the timeout of the call) for rank 0, which has made no call yet",
                           first.process.pid == 0 ? "; it has not joined the group"
                                                  : concat("; its process ", first.process.pid, " is alive")));
 }
@@ -100,6 +100,12 @@ bool Team::advance(Call& call, HostStream::Mode mode) {
   // All ranks have taken part in a call, so all have mapped the segment.
   if (done && first) segment_->seal();
   return done;
+}
+
+void Team::check() const {
+  const Communicator* communicator = communicator_.load(std::memory_order_acquire);
+  if (communicator == nullptr || !communicator->staging().control().aborted()) return;
+  throw GroupError(communicator->staging().control().reason);
 }
 
 void Team::abort(const std::string& reason) {

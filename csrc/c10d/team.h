@@ -32,6 +32,8 @@ class Team {
   /// Carries a call on: to its end, or as far as it goes without blocking.
   bool advance(Call& call, HostStream::Mode mode);
 
+  /// Raises if any rank has aborted.
+  void check() const;
   /// Every call that is under way or comes later raises the reason.
   void abort(const std::string& reason);
 

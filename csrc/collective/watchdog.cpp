@@ -33,10 +33,9 @@ void Watchdog::patrol(std::span<Flag* const> flags, uint32_t step) {
   if (now - last_look_ < kLookEvery) return;
   last_look_ = now;
   for (const Flag* flag : flags) {
-    const uint32_t at = flag->step.load();
-    if (reached(at, step)) continue;
+    if (flag->has_reached(step)) continue;
     if (const auto rank = writer_of(flag)) {
-      look_after(*rank, at, step);
+      look_after(*rank, *flag, step);
     } else if (timed_out()) {
       give_up_waiting_for("an earlier call of other members on the same memory");
     }
@@ -51,23 +50,27 @@ std::optional<int> Watchdog::writer_of(const Flag* flag) const {
   return std::nullopt;
 }
 
-ProcessId Watchdog::check_life(int rank, const std::function<std::string()>& more) const {
-  const auto waits = [&] { return concat(name_of(rank_), " waits for ", name_of(rank)); };
+std::string Watchdog::fate_of(int rank) const {
   const Absentee absentee = this->absentee(rank);
-  if (!absentee.left.empty()) give_up(concat(waits(), ", which ", absentee.left));
-  if (staging_.member(rank).presence.load() == Presence::kLeft) {
-    give_up(concat(waits(), ", which has left the group", more()));
-  }
-  const ProcessId process = is_absent(rank) ? absentee.process : staging_.member(rank).process;
-  if (life_of(process) == Life::kGone) {
-    give_up(concat(waits(), ", whose process ", process.pid, " is gone", more()));
-  }
-  return process;
+  if (!absentee.left.empty()) return "which " + absentee.left;
+  if (staging_.member(rank).presence.load() == Presence::kLeft) return "which has left the group";
+  const ProcessId process = is_absent(rank) ? absentee.process : process_of(rank);
+  return life_of(process) == Life::kGone ? concat("whose process ", process.pid, " is gone") : "";
 }
 
-void Watchdog::look_after(int rank, uint32_t at, uint32_t step) {
-  const ProcessId process = check_life(rank, [&] { return concat("; it was ", whereabouts(rank, at, step)); });
+ProcessId Watchdog::process_of(int rank) const {
+  return is_absent(rank) ? absentee(rank).process : staging_.member(rank).process;
+}
+
+void Watchdog::look_after(int rank, const Flag& flag, uint32_t step) {
+  const std::string fate = fate_of(rank);
+  const uint32_t at = flag.step.load();
+  if (reached(at, step)) return;  // it has come, and gone thereafter
+  if (!fate.empty()) {
+    give_up(concat(name_of(rank_), " waits for ", name_of(rank), ", ", fate, "; it was ", whereabouts(rank, at, step)));
+  }
   if (!timed_out()) return;
+  const ProcessId process = process_of(rank);
   const char* life[] = {"is alive", "is gone", "cannot be seen from here"};
   std::string text = concat(name_of(rank), ", which is ", whereabouts(rank, at, step));
   if (process.pid != 0) text += concat("; its process ", process.pid, ' ', life[static_cast<int>(life_of(process))]);
@@ -80,7 +83,7 @@ void Watchdog::give_up_waiting_for(const std::string& awaited) const {
   const auto waited = std::chrono::steady_clock::now() - began_;
   std::ostringstream text;
   text << name_of(rank_) << " waited " << std::fixed << std::setprecision(1)
-       << std::chrono::duration<double>(waited).count() << " s (its time-out) for " << awaited;
+       << std::chrono::duration<double>(waited).count() << " s (the timeout of the call) for " << awaited;
   give_up(text.str());
 }
 

@@ -13,7 +13,7 @@
 
 namespace pinnedpg {
 
-/// Ends waits that are in vain: the one place of deadlines and of looks at the peers' lives. It has no thread: whoever
+/// Ends waits on flags that are in vain: the one place of looks at the peers' lives. It has no thread: whoever
 /// waits patrols. What it finds it makes known to all ranks by aborting the group, and raises it as GroupError.
 class Watchdog final : public Guard {
  public:
@@ -38,18 +38,22 @@ class Watchdog final : public Guard {
   /// Raises if the group is aborted.
   void check_abort() const;
 
-  /// Raises if the rank has left or its process is gone, with `more` about it; else returns its process.
-  ProcessId check_life(int rank, const std::function<std::string()>& more) const;
+  /// Why nothing more is to be expected of a rank: "which has left the group"; empty: it may come. What it did before
+  /// it went is to be looked for after this has been asked.
+  std::string fate_of(int rank) const;
+
+  /// Aborts the group for that reason, and raises it.
+  [[noreturn]] void give_up(const std::string& reason) const;
 
   std::string name_of(int rank) const { return names_ ? names_(rank) : concat("rank ", rank); }
 
  private:
   /// The rank whose flag that is; nothing for a flag of another group (see Exchange::After).
   std::optional<int> writer_of(const Flag* flag) const;
-  void look_after(int rank, uint32_t at, uint32_t step);
+  void look_after(int rank, const Flag& flag, uint32_t step);
   bool timed_out() const;
   [[noreturn]] void give_up_waiting_for(const std::string& awaited) const;
-  [[noreturn]] void give_up(const std::string& reason) const;
+  ProcessId process_of(int rank) const;
   std::string whereabouts(int rank, uint32_t at, uint32_t step) const;
   std::string last_call(int rank) const;
   bool is_absent(int rank) const { return staging_.member(rank).presence.load() == Presence::kAbsent; }

@@ -51,11 +51,10 @@ void Wire::copy_payload(const Region& to) { stream_.copy(to, payload(), Toward::
 void Wire::pop() { stream_.arrive(staging_.got(side_), ++got_step_); }
 
 void Wire::look_after(const char* operation) {
-  const auto has_left = [this] { return staging_.member(1 - side_).presence.load() == Presence::kLeft; };
-  const bool had_left = has_left();
-  if (front() != nullptr || had_left != has_left()) return;  // what it put before it left is there to be taken
-  watchdog_.begin(operation, kForever);                      // raises if the wire is aborted
-  watchdog_.check_life(1 - side_, [] { return std::string(); });
+  watchdog_.begin(operation, kForever);  // raises if the wire is aborted
+  const std::string fate = watchdog_.fate_of(1 - side_);
+  if (fate.empty() || front() != nullptr) return;  // what it put before it left is there to be taken
+  watchdog_.give_up(concat(watchdog_.name_of(side_), " waits for ", watchdog_.name_of(1 - side_), ", ", fate));
 }
 
 void Wire::sleep() { stream_.sleep({&their_put_, 1}, got_step_ + 1); }

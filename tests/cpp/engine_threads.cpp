@@ -176,7 +176,8 @@ void run_until_failure(unsigned seed, const std::string& reason,
     for (int round = 0; error.empty(); ++round) {
       if (!goes_on(*seat, thread, round)) break;
       Plan plan = Plan::draw(common, kThreads, static_cast<uint64_t>(round));
-      const std::chrono::milliseconds timeout = reason == "its time-out" ? std::chrono::milliseconds(300) : kPatience;
+      const std::chrono::milliseconds timeout =
+          reason == "the timeout of the call" ? std::chrono::milliseconds(300) : kPatience;
       if (reason == " called " && round == 20 && thread == 1) plan.count += 1;
       started.push_back(Operation::start(std::make_shared<Operation>(*seat, plan, timeout), own() % 2 == 0));
       if (own() % 2 != 0) continue;
@@ -199,7 +200,7 @@ void run_failures(unsigned seed) {
   });
   run_until_failure(seed, " called ", [](Seat&, int, int) { return true; });
   run_until_failure(seed, "has left the group", [](Seat&, int thread, int round) { return thread != 2 || round < 15; });
-  run_until_failure(seed, "its time-out", [](Seat& seat, int thread, int round) {
+  run_until_failure(seed, "the timeout of the call", [](Seat& seat, int thread, int round) {
     if (thread != 0 || round < 10) return true;
     while (!seat.group.staging().control().aborted()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     return false;

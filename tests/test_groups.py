@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Groups made of groups, calls that come together, and how torch finds the backend."""
+
+import datetime
+import subprocess
+import sys
+import time
+
+import pytest
+import ranks
+import torch
+import torch.distributed as dist
+from worker import Setup
+
+import pinnedpg
+
+CPU = torch.device("cpu")
+LAUNCHERS = ["processes", "threads"]
+
+
+def backend():
+    return dist.distributed_c10d._get_default_group()._get_backend(CPU)
+
+
+def total(group, tensor):
+    group.allreduce([tensor], dist.AllreduceOptions()).wait()
+    return tensor.tolist()
+
+
+def split_off():
+    """torch asks once for each of the two types of device: one child serves both."""
+    group, rank = dist.distributed_c10d._get_default_group(), dist.get_rank()
+    backend().perform_nocolor_split(CPU)
+    child = group.split_group([2, 0], group_name="child")
+    if rank == 1:
+        return child is None
+    assert child._get_backend(CPU) is child._get_backend(torch.device("cuda"))
+    assert child.size() == 2 and total(child, torch.ones(1)) == [2.0]
+    return total(child, torch.full((3,), float(rank))) == [2.0] * 3
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_split_makes_one_child(launcher):
+    assert all(ranks.run(split_off, 3, launcher=launcher))
+
+
+def merged():
+    store = dist.PrefixStore("merged/", dist.distributed_c10d._get_default_store())
+    size, group = dist.get_world_size(), dist.distributed_c10d._get_default_group()
+    whole = group.merge_remote_group(store, size, group_name="whole")
+    return whole.size() == size and total(whole, torch.ones(2)) == [size] * 2
+
+
+def test_merge():
+    assert all(ranks.run(merged, 3))
+
+
+def shrunk():
+    dist.barrier()
+    if dist.get_rank() == 1:
+        return True  # and leaves: the others go on without it
+    group = backend().shrink([1])
+    return total(group, torch.ones(2)) == [2.0] * 2 and total(group, torch.ones(1)) == [2.0]
+
+
+def test_shrink_leaves_out_a_rank():
+    assert all(ranks.run(shrunk, 3))
+
+
+def watched(wait_all):
+    group = dist.distributed_c10d._get_default_group()
+    group.monitored_barrier(datetime.timedelta(seconds=5))
+    if dist.get_rank() in (1, 2):
+        time.sleep(1.5)
+        return "", True
+    text = ""
+    try:
+        group.monitored_barrier(datetime.timedelta(seconds=0.5), wait_all_ranks=wait_all)
+    except dist.DistBackendError as error:
+        text = str(error)
+    return text, True
+
+
+@pytest.mark.parametrize(("wait_all", "named"), [(False, "rank 1,"), (True, "rank 1, rank 2,")])
+def test_monitored_barrier_names_who_is_missing(wait_all, named):
+    texts = [text for text, _ in ranks.run(watched, 4, wait_all)]
+    assert f"for {named} which did not come" in texts[0] and texts[3] == texts[0], texts
+
+
+def coalesced():
+    group, size = dist.distributed_c10d._get_default_group(), dist.get_world_size()
+    tensors = [torch.ones(3), torch.ones(2, 5), torch.ones(0)]
+    work = group.allreduce_coalesced(tensors, dist.AllreduceCoalescedOptions())
+    values = work.get_future().wait()
+    assert all(value.eq(size).all() for value in values) and len(values) == 3
+    outputs = [torch.empty(size * 2), torch.empty(size, 4)]
+    group.allgather_into_tensor_coalesced(outputs, [torch.ones(2), torch.ones(4)]).wait()
+    assert all(output.eq(1).all() for output in outputs)
+    parts = [torch.empty(1), torch.empty(2)]
+    inputs = [torch.ones(size), torch.ones(2 * size)]
+    group.reduce_scatter_tensor_coalesced(parts, inputs).wait()
+    return all(part.eq(size).all() for part in parts)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_coalesced_calls(launcher):
+    assert all(ranks.run(coalesced, 3, launcher=launcher))
+
+
+def half_wrong():
+    """One of the tensors cannot take part: none is touched, and the group goes on."""
+    group = dist.distributed_c10d._get_default_group()
+    good = torch.ones(3)
+    with pytest.raises(ValueError, match="type of the others"):
+        group.allreduce_coalesced(
+            [good, torch.ones(3, dtype=torch.int32)], dist.AllreduceCoalescedOptions()
+        )
+    with pytest.raises(ValueError, match="must have"):
+        outputs = [torch.empty(2 * dist.get_world_size()), torch.empty(3)]
+        group.allgather_into_tensor_coalesced(outputs, [torch.ones(2), torch.ones(2)])
+    untouched = good.eq(1).all().item()
+    dist.all_reduce(good)
+    return untouched and good.eq(dist.get_world_size()).all().item()
+
+
+def test_all_is_checked_before_any_is_queued():
+    assert all(ranks.run(half_wrong, 2))
+
+
+def in_a_batch():
+    size = dist.get_world_size()
+    first, second, third = torch.ones(4), torch.ones(4), torch.empty(2 * size)
+    own = backend()
+    own._start_coalescing()
+    dist.all_reduce(first)
+    dist.all_reduce(second, op=dist.ReduceOp.MAX)
+    dist.all_gather_into_tensor(third, torch.ones(2))
+    own._end_coalescing().wait()
+    return first.eq(size).all() and second.eq(1).all() and third.eq(1).all()
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_batch_is_one_work(launcher):
+    assert all(ranks.run(in_a_batch, 2, launcher=launcher))
+
+
+def timed():
+    work = dist.all_reduce(torch.ones(3), async_op=True)
+    work.wait()
+    return work._get_duration()
+
+
+def test_a_work_knows_how_long_it_took():
+    assert all(0 < milliseconds < 10_000 for milliseconds in ranks.run(timed, 2))
+
+
+def interrupted_receive():
+    """A wait that is ended leaves the receive running, and the worker sees to it."""
+    peer, tensor = 1 - dist.get_rank(), torch.zeros(200_000)
+    if dist.get_rank() == 1:
+        time.sleep(0.5)
+        dist.send(torch.ones(200_000), peer)
+        return True
+    work = dist.irecv(tensor, peer)
+    with pytest.raises(dist.DistBackendError, match="not done after"):
+        work.wait(datetime.timedelta(seconds=0.1))
+    deadline = time.monotonic() + 5
+    while not work.is_completed() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return work.is_completed() and tensor.eq(1).all().item()
+
+
+def test_a_receive_outlives_a_wait_for_it():
+    assert all(ranks.run(interrupted_receive, 2))
+
+
+PROGRAM = """
+import sys
+import torch.distributed as dist
+assert "pinnedpg" not in sys.modules
+dist.init_process_group("pinned", store=dist.HashStore(), rank=0, world_size=1)
+dist.barrier()
+print(dist.get_backend(), "pinnedpg" in sys.modules)
+"""
+
+
+def test_torch_finds_the_backend_by_itself():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.stdout.split() == ["pinned", "True"], done.stderr
+
+
+DEFAULT = """
+import torch, torch.distributed as dist, pinnedpg
+pinnedpg.set_default(["cpu"])
+dist.init_process_group(store=dist.HashStore(), rank=0, world_size=1)
+group = dist.distributed_c10d._get_default_group()
+print(group._get_backend(torch.device("cpu")).name())
+"""
+
+
+def test_set_default():
+    done = subprocess.run([sys.executable, "-c", DEFAULT], capture_output=True, text=True)
+    assert done.stdout.split() == ["pinned"], done.stderr
+    with pytest.raises(ValueError, match="xpu"):
+        pinnedpg.set_default(["xpu"])
+
+
+def mixed(config):
+    tensor = torch.ones(2)
+    dist.all_reduce(tensor)
+    return tensor.tolist()
+
+
+@pytest.mark.parametrize("config", ["cpu:pinned,cuda:gloo", "cpu:gloo,cuda:pinned", "cpu:pinned"])
+def test_backends_by_device(config):
+    assert ranks.run(mixed, 2, config, setup=Setup(backend=config)) == [[2.0, 2.0]] * 2
