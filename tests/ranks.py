@@ -29,6 +29,8 @@ GRACE_S = 2.0
 """How long the others have after one rank has failed."""
 TIMEOUT_S = 30.0
 HARNESS = "/multiprocessing/"
+PRELOADED = ["worker", "ranks", "matrix", "pytest"]
+"""What the workers need not import themselves; a module of tests may add to it."""
 
 
 class RanksError(AssertionError):
@@ -132,7 +134,7 @@ class Run:
 def _server() -> Any:
     """Starts the process that workers are forked from: it imports torch once, and that is all."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["worker", "ranks", "matrix", "pytest"])
+    context.set_forkserver_preload(PRELOADED)
     path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), path]))
     try:

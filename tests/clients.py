@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""What the tests of torch's own clients share: a model, its data, and the reference."""
+
+import ranks
+import torch
+from torch import nn
+
+ranks.PRELOADED += [  # seconds for each worker otherwise
+    "torch._dynamo",
+    "torch.distributed.checkpoint",
+    "torch.distributed.fsdp",
+    "torch.distributed.pipelining",
+    "torch.distributed.tensor.parallel",
+    "torch.profiler",
+]
+WORLDS = [2, 4]
+ROWS = 4
+"""Of one rank's batch."""
+RATE = 0.1
+
+
+def net():
+    """Returns the same small model on every rank, and in the test's process."""
+    torch.manual_seed(5)
+    return nn.Sequential(
+        nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 4)
+    )
+
+
+def batch(rank, step=0, rows=ROWS):
+    """Returns one rank's inputs and targets."""
+    generator = torch.Generator().manual_seed(1000 * step + rank)
+    return torch.randn(rows, 8, generator=generator), torch.randn(rows, 4, generator=generator)
+
+
+def whole(world_size, step=0):
+    """Returns all ranks' inputs and targets."""
+    parts = [batch(rank, step) for rank in range(world_size)]
+    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
+
+
+def loss(model, data):
+    return nn.functional.mse_loss(model(data[0]), data[1])
+
+
+def trained(model, steps, data, optimizer=None):
+    """Trains on `data(step)`, and returns the parameters."""
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9)
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss(model, data(step)).backward()
+        optimizer.step()
+    return numbers(model.parameters())
+
+
+def numbers(tensors):
+    """Returns copies that can be pickled as they are; of split ones, the whole."""
+    whole = [one.full_tensor() if hasattr(one, "full_tensor") else one for one in tensors]
+    return [tensor.detach().clone().numpy() for tensor in whole]
+
+
+def assert_close(got, wanted, rtol=1e-5, atol=1e-6):
+    """Compares lists of arrays or tensors."""
+    assert len(got) == len(wanted)
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(
+            torch.as_tensor(one), torch.as_tensor(other), rtol=rtol, atol=atol
+        )

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Distributed checkpoints over "pinned": what was saved is loaded, also on other worlds."""
+
+import pytest
+import ranks
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from clients import RATE, WORLDS, assert_close, batch, loss, net, numbers, trained, whole
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Shard, distribute_tensor, zeros
+
+
+def sharded(number):
+    """Returns a state: a split tensor, one that is whole, and what is no tensor."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    tensor = torch.arange(35.0).view(7, 5) + number
+    split = distribute_tensor(tensor, mesh, [Shard(0)])
+    return {"split": split, "whole": tensor * 2, "step": number}
+
+
+def empty():
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    split = zeros(7, 5, device_mesh=mesh, placements=[Shard(1)])  # another layout
+    return {"split": split, "whole": torch.zeros(7, 5), "step": 0}
+
+
+def save(path, number):
+    dcp.save(sharded(number), checkpoint_id=path)
+
+
+def load(path):
+    state = empty()
+    dcp.load(state, checkpoint_id=path)
+    return state["split"].full_tensor().numpy(), state["whole"].numpy(), state["step"]
+
+
+def save_and_load(path, number):
+    save(path, number)
+    return load(path)
+
+
+def assert_is(results, number):
+    wanted = torch.arange(35.0).view(7, 5) + number
+    for split, unsplit, step in results:
+        assert_close([split, unsplit], [wanted, wanted * 2])
+        assert step == number
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_save_and_load(world, tmp_path):
+    assert_is(ranks.run(save_and_load, world, str(tmp_path), 3), 3)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 2)])
+def test_load_on_another_world(before, after, tmp_path):
+    ranks.run(save, before, str(tmp_path), 4)
+    assert_is(ranks.run(load, after, str(tmp_path)), 4)
+
+
+def save_async(path, number):
+    """On a group of its own: the thread's collectives and ours come in no common order."""
+    group = dist.new_group()
+    state = sharded(number)
+    future = dcp.async_save(
+        state,
+        checkpoint_id=path,
+        process_group=group,
+        async_checkpointer_type=AsyncCheckpointerType.THREAD,
+    )
+    state["whole"].zero_()  # what is saved has been copied
+    for _ in range(20):
+        tensor = torch.ones(3)
+        dist.all_reduce(tensor)
+        assert tensor[0].item() == dist.get_world_size()
+    future.result()
+    return load(path)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_async_save(world, tmp_path):
+    assert_is(ranks.run(save_async, world, str(tmp_path), 5), 5)
+
+
+def trainer():
+    model = fully_shard(net())
+    return model, torch.optim.Adam(model.parameters(), lr=RATE)
+
+
+def resume(path):
+    """Trains two steps, saves; loads into a fresh model, and trains a third."""
+    rank = dist.get_rank()
+    model, optimizer = trainer()
+    trained(model, 2, lambda step: batch(rank, step), optimizer)
+    states = dict(zip(("model", "optimizer"), get_state_dict(model, optimizer), strict=True))
+    dcp.save(states, checkpoint_id=path)
+    model, optimizer = trainer()
+    model_state, optimizer_state = get_state_dict(model, optimizer)
+    states = {"model": model_state, "optimizer": optimizer_state}
+    dcp.load(states, checkpoint_id=path)
+    set_state_dict(
+        model,
+        optimizer,
+        model_state_dict=states["model"],
+        optim_state_dict=states["optimizer"],
+    )
+    optimizer.zero_grad()
+    loss(model, batch(rank, 2)).backward()
+    optimizer.step()
+    return numbers(model.parameters())
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_training_resumes(world, tmp_path):
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    wanted = trained(model, 3, lambda step: whole(world, step), optimizer)
+    for parameters in ranks.run(resume, world, str(tmp_path)):
+        assert_close(parameters, wanted, rtol=1e-3, atol=1e-4)
