@@ -18,7 +18,10 @@ endif
 
 # A folder's own time changes when a file in it comes or goes.
 SOURCES := $(shell find csrc -type d -o -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh') setup.py pyproject.toml
-BUILT := build/made$(subst /,-,$(PY))
+# What was built for another torch, or with other settings, is built again.
+TORCH_IS := $(shell $(PY) -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null)
+SETTINGS := $(shell echo '$(PINNEDPG_CUDA)|$(PINNEDPG_WERROR)|$(PINNEDPG_SANITIZE)|$(TORCH_CUDA_ARCH_LIST)|$(CUDA_HOME)|$(CXX)' | cksum | cut -d' ' -f1)
+BUILT := build/made-$(or $(TORCH_IS),new)-$(SETTINGS)
 LINT := $(BUILT)-lint
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh')
 # Its scripts, found without an activated environment.
@@ -43,10 +46,12 @@ build: $(BUILT)
 	touch $@
 
 $(BUILT): $(ENVIRONMENT) $(SOURCES)
-	echo "building pinnedpg for $(PY)"
+	echo "building pinnedpg for $(PY): a few minutes"
 	$(PY) -m pip install -q 'setuptools>=64' wheel ninja
 	$(PY) -m pip install -q --no-build-isolation -e '.[test]'
-	mkdir -p $(@D) && touch $@
+	$(PY) -c 'import runpy; b = runpy.run_path("pinnedpg/_build.py"); print("built for torch", b["torch_version"], "with CUDA " + b["cuda_release"] if b["cuda_release"] else "for the CPU alone")'
+	mkdir -p $(@D) && rm -f build/made-* && touch $@
+	touch "build/made-$$($(PY) -c 'import importlib.metadata as m; print(m.version("torch"))')-$(SETTINGS)"
 
 # pinnedpg is there already: this adds the tools its extra names, and nothing else.
 $(LINT): $(BUILT) pyproject.toml

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch  # the extension needs torch's libraries, and this is what loads them
 
-REBUILD = (
-    "Rebuild it in pinnedpg's source tree: "
-    "pip install --no-build-isolation --force-reinstall --no-deps ."
+_IN_TREE = (Path(__file__).parent.parent / "setup.py").exists()
+REBUILD = "Rebuild it in pinnedpg's source tree: pip install --no-build-isolation " + (
+    "--no-deps -e ." if _IN_TREE else "--force-reinstall --no-deps ."
 )
 
 

@@ -167,3 +167,15 @@ def test_a_result_may_be_another_members_input(alone):
     inputs = [[t(1), t(2)], [t(10), t(20)]]
     devices.reduce_scatter([inputs[1][0], inputs[0][1]], inputs)
     assert inputs[1][0].item() == 11 and inputs[0][1].item() == 22
+
+
+def test_lists_that_are_too_long_are_refused(alone):
+    with pytest.raises(ValueError, match="at most 65535 tensors"):
+        devices.broadcast(list(torch.ones(65536).split(1)))
+
+
+@pytest.mark.parametrize("call", ["reduce", "broadcast", "all_reduce"])
+def test_lists_that_overlap_are_refused(alone, call):
+    base = torch.ones(30)
+    with pytest.raises(ValueError, match="must not overlap"):
+        getattr(devices, call)([base[:20], base[10:]])

@@ -178,3 +178,23 @@ def fork_at_work(times):
 
 def test_fork_while_the_worker_is_busy():
     assert ranks.run(fork_at_work, 1, 60) == [{0}]
+
+
+def forked_speaks():
+    """A forked child may neither abort the group nor take its parent's place in it."""
+    dist.barrier()
+    if dist.get_rank() == 0 and os.fork() == 0:
+        try:
+            dist.distributed_c10d._get_default_group().abort()
+            dist.all_reduce(torch.full((1,), 100.0))
+        except dist.DistBackendError as error:
+            os._exit(0 if "forked" in str(error) else 1)
+        os._exit(2)
+    code = os.waitstatus_to_exitcode(os.wait()[1]) if dist.get_rank() == 0 else 0
+    tensor = torch.ones(1)
+    dist.all_reduce(tensor)
+    return code, tensor.item()
+
+
+def test_a_forked_child_does_not_speak_for_its_parent():
+    assert ranks.run(forked_speaks, 2) == [(0, 2.0)] * 2

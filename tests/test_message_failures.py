@@ -4,7 +4,11 @@
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 import ranks
@@ -117,3 +121,132 @@ def aborted_by_a_third(with_collectives):
 def test_an_abort_reaches_who_waits_for_another(launcher, with_collectives):
     text, seconds = ranks.run(aborted_by_a_third, 3, with_collectives, launcher=launcher)[2]
     assert "aborted by rank 0" in text and seconds < 1.3, (text, seconds)
+
+
+def posts_while_the_group_is_aborted(repeats):
+    """Several threads post until they are refused; returns how many works never end."""
+    group = dist.distributed_c10d._get_default_group()
+    peer, works, lock = 1 - dist.get_rank(), [], threading.Lock()
+
+    def storm(number):
+        try:
+            for _ in range(300):
+                tensor = [torch.ones(1)]
+                post = group.recv if number % 2 else group.send
+                one = post(tensor, peer, number)
+                with lock:
+                    works.append(one)
+        except dist.DistBackendError:
+            pass
+
+    threads = [threading.Thread(target=storm, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.001 * repeats)
+    group.abort()
+    for thread in threads:
+        thread.join()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and not all(one.is_completed() for one in works):
+        time.sleep(0.01)
+    return sum(not one.is_completed() for one in works)
+
+
+@pytest.mark.parametrize("repeats", range(1, 9))
+def test_no_message_is_forgotten_by_an_abort(repeats):
+    assert ranks.run(posts_while_the_group_is_aborted, 2, repeats) == [0, 0]
+
+
+def killed_while_it_sends(store, rank, world_size, source):
+    """Rank 1 stops with a large message under way, which rank 0 has accepted, and is killed."""
+    Setup(timeout_s=20.0).init(store=store, rank=rank, world_size=world_size)
+    pids = [None] * world_size
+    dist.all_gather_object(pids, os.getpid())
+    for peer in (1, 2):
+        if rank == 0:
+            dist.recv(torch.ones(1), peer)
+        elif rank == peer:
+            dist.send(torch.ones(1), 0)
+    if rank == 1:
+        dist.isend(torch.ones(1 << 20), 0)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if rank == 2:
+        time.sleep(4)
+        return "", 0.0
+    time.sleep(0.5)
+    work = dist.irecv(torch.ones(1 << 20), source)
+    time.sleep(0.3)
+    os.kill(pids[1], signal.SIGKILL)
+    began = time.monotonic()
+    try:
+        work.wait()
+    except dist.DistBackendError as error:
+        return str(error), time.monotonic() - began
+    return "", 0.0
+
+
+@pytest.mark.parametrize("source", [1, None], ids=["named", "any"])
+def test_a_matched_sender_that_dies_is_named(source):
+    outcomes = ranks.start(killed_while_it_sends, 3, source, setup=BARE).outcomes()
+    text, seconds = outcomes[0].value
+    assert "rank 1" in text and "is gone" in text and seconds < 1.3, (text, seconds)
+
+
+def left_after_collectives():
+    dist.barrier()
+    if dist.get_rank() == 1:
+        dist.destroy_process_group()
+        time.sleep(1.5)
+        return "", 0.0
+    time.sleep(0.3)
+    began = time.monotonic()
+    try:
+        dist.recv(torch.ones(1), 1)
+    except dist.DistBackendError as error:
+        return str(error), time.monotonic() - began
+    return "", 0.0
+
+
+def test_a_rank_that_left_after_collectives_is_not_waited_for():
+    text, seconds = ranks.run(left_after_collectives, 2)[0]
+    assert "rank 1, which has left the group" in text and seconds < 1.3, (text, seconds)
+
+
+def without_a_store(rank, port):
+    """The Store's process ends once all have met: messages and collectives go on."""
+    store = dist.TCPStore("127.0.0.1", port, is_master=False)
+    dist.init_process_group("pinned", store=store, rank=rank, world_size=2)
+    dist.barrier()
+    (dist.send if rank == 0 else dist.recv)(torch.ones(1), 1 - rank)
+    print("met", flush=True)
+    sys.stdin.readline()  # the Store has gone
+    if rank == 0:
+        time.sleep(1)
+    got = torch.zeros(1)
+    for _ in range(2):
+        (dist.send(torch.ones(1), 1) if rank == 0 else dist.recv(got, 0))
+        time.sleep(0.5 if rank == 0 else 0)
+    dist.all_reduce(got)
+    print("went on", flush=True)
+    os._exit(0)
+
+
+def test_messages_outlive_the_store():
+    served = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    code = "import sys; from test_message_failures import without_a_store as body; body({}, {})"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code.format(rank, served.port)],
+            cwd=Path(__file__).parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    assert [process.stdout.readline() for process in processes] == ["met\n"] * 2
+    del served
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert ["went on" in process.communicate(timeout=40)[0] for process in processes] == [True] * 2

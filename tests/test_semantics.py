@@ -224,6 +224,20 @@ def test_ranks_may_differ_in_layout(launcher):
     assert ranks.run(odd_layouts, 2, launcher=launcher) == [(True, [True, True], True, True)] * 2
 
 
+def strided_twice(layout):
+    """The second call takes what the first has left, whatever the layout."""
+    tensor = torch.ones(8)[::2] if layout == "strided" else torch.ones(4)
+    works = [dist.all_reduce(tensor, async_op=True) for _ in range(3)]
+    for work in works:
+        work.wait()
+    return tensor.tolist()
+
+
+@pytest.mark.parametrize("layout", ["flat", "strided"])
+def test_calls_see_what_the_calls_before_them_left(layout):
+    assert ranks.run(strided_twice, 2, layout) == [[8.0] * 4] * 2
+
+
 def giant(count, dtype):
     rank = dist.get_rank()
     tensor = torch.full((count,), rank + 1, dtype=dtype)

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/interrupt.h"
+#include "base/limit.h"
 #include "device/threads.h"
 
 namespace pinnedpg {
@@ -17,7 +18,7 @@ constexpr std::chrono::milliseconds kLookEvery{50};
 /// What a call of the Store returns, which a spare thread makes.
 template <typename Body>
 auto answer(std::chrono::milliseconds limit, Body body) {
-  const auto end = std::chrono::steady_clock::now() + limit;
+  const auto end = std::chrono::steady_clock::now() + bounded(limit);
   auto coming = aside(std::move(body));
   while (coming.wait_until(std::min(end, std::chrono::steady_clock::now() + kLookEvery)) != std::future_status::ready) {
     check_interrupts();

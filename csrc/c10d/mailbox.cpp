@@ -2,16 +2,11 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "c10d/mailbox.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cstring>
 #include <thread>
 
-#include "base/interrupt.h"
-#include "c10d/errors.h"
 #include "device/threads.h"
-#include "device/wait_policy.h"
 
 namespace pinnedpg {
 
@@ -61,17 +56,17 @@ void Mailbox::guarded(Body body) {
 }
 
 void Mailbox::post(MessagePtr message) {
-  {
-    std::lock_guard lock(mutex_);
-    if (!closed_.empty()) throw GroupError(closed_);
-  }
   bool pump = false;
+  std::string closed;
   guarded([&] {
+    closed = closed_;
+    if (!closed.empty()) return;
     message->is_send() ? post_send(std::move(message)) : post_receive(std::move(message));
     drive_locked();
     pump = !pumped_ && is_busy();
     pumped_ |= pump;
   });
+  if (!closed.empty()) throw GroupError(closed);
   if (pump) queue_->push(std::make_shared<Pump>(shared_from_this()));
 }
 
@@ -119,6 +114,7 @@ void Mailbox::hand_over(const Arrival& arrival, MessagePtr receive) {
     throw GroupError(concat("recv: rank ", rendezvous_.rank, " expects ", expected, " from rank ", arrival.source,
                             ", which has sent ", Message::describe(head.dtype, head.bytes, head.tag)));
   }
+  receive->peer = arrival.source;  // whom it waits for from now on
   receive->work->set_source(arrival.source);
   const std::byte* bytes = arrival.own ? arrival.own->region.data : arrival.bytes.data();
   if (head.kind == FrameHead::Kind::kWhole && head.bytes > 0) std::memcpy(receive->region.data, bytes, head.bytes);
@@ -145,7 +141,10 @@ void Mailbox::sleep(int peer) {
   std::shared_ptr<Wire> wire;
   {
     std::lock_guard lock(mutex_);
-    if (const auto found = peers_.find(peer); found != peers_.end()) wire = found->second.wire();
+    // With more than one under way no single wire tells of all.
+    const auto others = [&](auto& one) { return one.first != peer && one.second.is_busy(); };
+    const bool alone = std::none_of(peers_.begin(), peers_.end(), others);
+    if (const auto found = peers_.find(peer); alone && found != peers_.end()) wire = found->second.wire();
   }
   if (wire) return wire->sleep();
   std::this_thread::sleep_for(std::chrono::microseconds(200));
@@ -170,6 +169,13 @@ void Mailbox::patrol() {
 void Mailbox::watch(const std::shared_ptr<Team>& team) {
   std::lock_guard lock(mutex_);
   if (team) teams_.push_back(team);
+}
+
+bool Mailbox::has_left(int rank) const {
+  return std::any_of(teams_.begin(), teams_.end(), [rank](const auto& weak) {
+    const auto team = weak.lock();
+    return team && team->has_left(rank);
+  });
 }
 
 void Mailbox::check_abort() {
@@ -227,8 +233,7 @@ std::vector<MessagePtr> Mailbox::outstanding() const {
 }
 
 void Mailbox::close(const std::string& reason) {
-  if (!closed_.empty()) return;
-  closed_ = reason;
+  if (closed_.empty()) closed_ = reason;
   for (const MessagePtr& message : outstanding()) {
     message->error = reason;
     done_.push_back(message);
@@ -248,45 +253,6 @@ void Mailbox::abort(const std::string& reason) {
     done.swap(done_);
   }
   for (const MessagePtr& message : done) message->complete();
-}
-
-bool WorkMessage::wait(milliseconds timeout) {
-  const auto mailbox = mailbox_.lock();
-  const auto end = timeout.count() > 0 ? steady_clock::now() + timeout : steady_clock::time_point::max();
-  if (mailbox && !isCompleted()) {
-    const Mailbox::Waiter waiter(*mailbox);
-    with_torch_errors([&] { help(*mailbox, end); });
-  }
-  const auto left = std::chrono::duration_cast<milliseconds>(end - steady_clock::now());
-  return WorkPinned::wait(timeout.count() > 0 ? std::max(left, milliseconds(1)) : timeout);
-}
-
-void WorkMessage::help(Mailbox& mailbox, steady_clock::time_point end) {
-  const WaitPolicy policy = WaitPolicy::for_ranks(mailbox.world_size());
-  int idle = 0;
-  while (!isCompleted() && steady_clock::now() < end) {
-    if (mailbox.drive()) {
-      idle = 0;
-      continue;
-    }
-    ++idle;
-    if (idle <= policy.spins) pause();
-    if (idle > policy.spins) ::sched_yield();
-    if (idle <= policy.spins + policy.yields) continue;
-    mailbox.sleep(source_);
-    check_interrupts();
-  }
-}
-
-void Message::complete() {
-  std::exception_ptr fault;
-  if (error.empty()) {
-    tensors.write_back();
-  } else {
-    fault = std::make_exception_ptr(GroupError(error));
-  }
-  tensors = Tensors(tensors.operation());
-  std::exchange(work, nullptr)->complete(fault);
 }
 
 }  // namespace pinnedpg

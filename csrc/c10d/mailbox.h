@@ -68,6 +68,7 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   void check_deadline(const Message& message, std::chrono::steady_clock::time_point now) const;
   void look_after_all(const char* operation);
   void check_abort();
+  bool has_left(int rank) const override;
   bool is_busy() const;
   void close(const std::string& reason);
   std::vector<MessagePtr> outstanding() const;

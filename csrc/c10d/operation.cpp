@@ -21,6 +21,7 @@ Operation::Operation(std::shared_ptr<Team> meeting, std::shared_ptr<Team> team, 
 }
 
 void Operation::prepare() {
+  tensors_.read();
   Communicator& communicator = team_->communicator();
   for (int member = 0; member < communicator.local_count(); ++member) {
     call_.legs.push_back(plan_(communicator.staging().geometry(), member));

@@ -166,7 +166,8 @@ bool Peer::put_parts() {
 void Peer::look_after(const char* operation) {
   const auto has_met = [this] { return wire_ && wire_->met(); };
   if (has_met()) return wire_->look_after(operation);
-  const Watchdog::Absentee absentee = absentees_.find(rank_);
+  Watchdog::Absentee absentee = absentees_.find(rank_);
+  if (absentee.left.empty() && desk_.has_left(rank_)) absentee.left = "has left the group";
   const bool is_gone = life_of(absentee.process) == Life::kGone;
   if ((absentee.left.empty() && !is_gone) || has_met()) return;
   throw GroupError(concat(

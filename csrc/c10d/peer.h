@@ -31,6 +31,8 @@ class Peer {
     virtual ~Desk() = default;
     virtual void arrived(Arrival arrival) = 0;
     virtual void finished(MessagePtr message) = 0;
+    /// Whether that rank, which took part in collectives, has left the group.
+    virtual bool has_left(int rank) const = 0;
   };
 
   Peer(const Rendezvous& rendezvous, int rank, Desk& desk) : rendezvous_(rendezvous), rank_(rank), desk_(desk) {}

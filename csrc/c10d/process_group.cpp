@@ -4,6 +4,9 @@
 
 #include <ATen/record_function.h>
 
+#include <limits>
+
+#include "base/limit.h"
 #include "base/log.h"
 #include "c10d/errors.h"
 #include "collective/collectives.h"
@@ -46,12 +49,18 @@ double factor_of(const c10d::ReduceOp& op) {
   return supplement->tensor_factor.defined() ? supplement->tensor_factor.item<double>() : supplement->double_factor;
 }
 
+c10::intrusive_ptr<Options> bounded_options(const Options& given) {
+  auto options = c10::make_intrusive<Options>(given);
+  options->timeout = bounded(options->timeout);
+  return options;
+}
+
 }  // namespace
 
 ProcessGroupPinned::ProcessGroupPinned(c10::intrusive_ptr<c10d::Store> store, int rank, int size,
                                        const pinnedpg::Options& options)
     : Backend(rank, size),
-      options_(c10::make_intrusive<pinnedpg::Options>(options)),
+      options_(bounded_options(options)),
       store_(std::move(store)),
       rendezvous_(Rendezvous::join(store_, rank, size, options_)) {
   options_->geometry(size);  // a choice that cannot be is an error here, not at the first call
@@ -67,11 +76,11 @@ c10::intrusive_ptr<c10d::Backend::Options> ProcessGroupPinned::getBackendOptions
 }
 
 void ProcessGroupPinned::abort() {
+  if (is_parents()) return;
   {
     std::lock_guard lock(mutex_);
     close(concat("the group was aborted by rank ", getRank()));
   }
-  if (pid_ != ::getpid()) return;
   rendezvous_.leave("has aborted the group");
   rendezvous_.announce_abort(concat("the group was aborted by rank ", getRank()));
 }
@@ -94,10 +103,16 @@ void ProcessGroupPinned::shutdown() {
     mailbox_ = nullptr;
   }
   // Ranks in a group with this one see it leave in the control page; those that still wait for it to come, here.
-  if (unseen && pid_ == ::getpid()) rendezvous_.leave("has left the group before its first call");
+  if (unseen && !is_parents()) rendezvous_.leave("has left the group before its first call");
+}
+
+void ProcessGroupPinned::check_own() const {
+  if (is_parents())
+    throw GroupError("the group is that of the process this one was forked from; a child makes groups of its own");
 }
 
 std::shared_ptr<Team> ProcessGroupPinned::team(int tensors) {
+  check_own();
   std::lock_guard lock(mutex_);
   if (!closed_.empty()) throw GroupError(closed_);
   auto& team = tensors == 1 ? first_ : lists_;
@@ -114,7 +129,7 @@ ProcessGroupPinned::Request ProcessGroupPinned::request(CallKind kind, c10d::OpT
   Label label;
   label.kind = kind;
   if (timeout.count() <= 0) timeout = options_->timeout;
-  return {op, title, label, timeout, async, Tensors(label.name()), {}, {}};
+  return {op, title, label, bounded(timeout), async, Tensors(label.name()), {}, {}};
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::run(Request&& request, Operation::Plan plan,
@@ -127,7 +142,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run(Request&& request, Operation
       std::make_shared<Operation>(label.tensors == 1 ? nullptr : team(1), team(label.tensors),
                                   std::move(request.tensors), label, request.timeout, std::move(plan), work);
   if (next) operation->then(std::move(next));
-  if (request.async || coalescing_ || !queue_->try_begin()) {
+  if (request.async || batch_ != Batch::kNone || !queue_->try_begin()) {
     queue_->push(std::move(operation));
     return note(work);
   }
@@ -152,6 +167,13 @@ void ProcessGroupPinned::label_reduction(Request& request, const c10d::ReduceOp&
   if (ours == ReduceOp::kPremulSum) request.label.factor = factor_of(op);
 }
 
+uint16_t ProcessGroupPinned::check_length(const Request& request, size_t tensors) const {
+  const size_t most = std::numeric_limits<uint16_t>::max() / static_cast<size_t>(getSize());
+  PINNEDPG_CHECK(tensors <= most, request.label.name(), ": a list must have at most ", most, " tensors on ", getSize(),
+                 " ranks; got ", tensors);
+  return static_cast<uint16_t>(tensors);
+}
+
 int ProcessGroupPinned::check_root(const Request& request, int64_t root, int64_t tensor, size_t tensors) const {
   PINNEDPG_CHECK(root >= 0 && root < getSize(), request.label.name(), ": the root must be a rank of the group, 0 to ",
                  getSize() - 1, "; got ", root);
@@ -161,7 +183,7 @@ int ProcessGroupPinned::check_root(const Request& request, int64_t root, int64_t
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::barrier(const c10d::BarrierOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     return run(request(CallKind::kBarrier, c10d::OpType::BARRIER, "pinned:barrier", opts.timeout, opts.asyncOp),
                [](const Geometry&, int) { return collectives::barrier(); });
   });

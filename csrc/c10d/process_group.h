@@ -2,18 +2,19 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
-#include <unistd.h>
-
 #include <map>
 #include <memory>
 #include <mutex>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
+#include "base/limit.h"
+#include "c10d/errors.h"
 #include "c10d/mailbox.h"
 #include "c10d/operation.h"
 #include "c10d/options.h"
 #include "c10d/team.h"
 #include "device/queue.h"
+#include "memory/process.h"
 
 namespace pinnedpg {
 
@@ -87,7 +88,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   void setSequenceNumberForGroup() override {}
   void enableCollectivesTiming() override {}  // it is always on
   uint64_t getSequenceNumberForGroup() override { return sequence_; }
-  void setTimeout(std::chrono::milliseconds timeout) override { options_->timeout = timeout; }
+  void setTimeout(std::chrono::milliseconds timeout) override { options_->timeout = bounded(timeout); }
 
   /// Every call under way or later, on every rank, raises. Not collective.
   void abort() override;
@@ -106,13 +107,29 @@ class ProcessGroupPinned final : public c10d::Backend {
     TensorList inputs, outputs;
   };
 
+  /// with_torch_errors; and a batch in which a call raises has failed.
+  template <typename Body>
+  WorkPtr guarded(Body&& body) {
+    try {
+      return with_torch_errors(std::forward<Body>(body));
+    } catch (...) {
+      Batch open = Batch::kOpen;
+      batch_.compare_exchange_strong(open, Batch::kFailed);
+      throw;
+    }
+  }
+
   Request request(CallKind kind, c10d::OpType op, const char* title, std::chrono::milliseconds timeout, bool async);
   WorkPtr run(Request&& request, Operation::Plan plan, std::function<bool(std::vector<Call::Leg>&)> next = {});
   WorkPtr exchange_all(Request&& request, std::vector<Region> inputs, std::vector<Region> outputs, bool even);
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;
+  bool is_parents() const { return forks_ != fork_count(); }
+  /// Raises in a forked child.
+  void check_own() const;
   /// Keeps the work for endCoalescing, where that will be called.
   WorkPtr note(WorkPtr work);
   pinnedpg::Options child_options(const c10::intrusive_ptr<Backend::Options>& given) const;
+  uint16_t check_length(const Request& request, size_t tensors) const;
   int check_root(const Request& request, int64_t root, int64_t tensor, size_t tensors) const;
   WorkPtr post(c10d::OpType op, const char* name, const char* title, TensorList& tensors, int peer, int tag);
   std::shared_ptr<Mailbox> mailbox();
@@ -131,12 +148,13 @@ class ProcessGroupPinned final : public c10d::Backend {
   std::shared_ptr<Team> first_;       ///< for calls of one tensor per rank, and where all others meet
   std::shared_ptr<Team> lists_;       ///< for calls of several tensors, as many as the newest such call had
   std::shared_ptr<Mailbox> mailbox_;  ///< made for the first send or receive
-  int lists_made_ = 0;          ///< how many teams for several: equal on all ranks, since they make the same calls
-  const int pid_ = ::getpid();  ///< a forked child does not speak for the rank
-  std::string closed_;          ///< why no call can be made any more; empty while it can
+  int lists_made_ = 0;  ///< how many teams for several: equal on all ranks, since they make the same calls
+  const uint32_t forks_ = fork_count();  ///< a forked child does not speak for the rank
+  std::string closed_;                   ///< why no call can be made any more; empty while it can
   std::atomic<uint64_t> sequence_{0};
   bool failed_ = false;  ///< closed for a fault, and not because the group was left
-  std::atomic<bool> coalescing_{false};
+  enum class Batch : uint8_t { kNone, kOpen, kFailed };
+  std::atomic<Batch> batch_{Batch::kNone};  ///< failed: torch may never end it, so it keeps no more than it must
   std::vector<WorkPtr> coalesced_;
   std::map<std::string, c10::weak_intrusive_ptr<ProcessGroupPinned>> children_;  ///< of split, by name
   int shrunk_ = 0;

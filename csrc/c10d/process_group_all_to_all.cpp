@@ -101,7 +101,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::exchange_all(Request&& call, std
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::alltoall(TensorList& outputs, TensorList& inputs,
                                                          const c10d::AllToAllOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     auto call = request(CallKind::kAllToAll, OpType::ALLTOALL, "pinned:all_to_all", opts.timeout, opts.asyncOp);
     const auto ranks = static_cast<size_t>(getSize());
     PINNEDPG_CHECK(inputs.size() == ranks && outputs.size() == ranks, "all_to_all: there must be ", ranks,
@@ -124,7 +124,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::alltoall_base(at::Tensor& output
                                                               std::vector<int64_t>& output_splits,
                                                               std::vector<int64_t>& input_splits,
                                                               const c10d::AllToAllOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     auto call =
         request(CallKind::kAllToAll, OpType::ALLTOALL_BASE, "pinned:all_to_all_single", opts.timeout, opts.asyncOp);
     const Region to = call.tensors.output(output);

@@ -37,18 +37,19 @@ void check_pairs(const char* name, size_t outputs, size_t inputs) {
 void ProcessGroupPinned::startCoalescing() {
   std::lock_guard lock(mutex_);
   coalesced_.clear();
-  coalescing_ = true;
+  batch_ = Batch::kOpen;
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::endCoalescing() {
   std::lock_guard lock(mutex_);
-  coalescing_ = false;
+  batch_ = Batch::kNone;
   return c10::make_intrusive<WorkAll>(getRank(), std::exchange(coalesced_, {}));
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::note(WorkPtr work) {
-  if (coalescing_) {
+  if (batch_ != Batch::kNone) {
     std::lock_guard lock(mutex_);
+    if (batch_ == Batch::kFailed) std::erase_if(coalesced_, [](const auto& one) { return one->isCompleted(); });
     coalesced_.push_back(work);
   }
   return work;
@@ -56,7 +57,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::note(WorkPtr work) {
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_coalesced(TensorList& tensors,
                                                                     const c10d::AllreduceCoalescedOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     check_all("all_reduce_coalesced", {&tensors});
     std::vector<WorkPtr> works;
     for (const at::Tensor& tensor : tensors) {
@@ -70,7 +71,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_coalesced(TensorList& 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_coalesced(std::vector<TensorList>& outputs,
                                                                     TensorList& inputs,
                                                                     const c10d::AllgatherOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     check_pairs("all_gather_coalesced", outputs.size(), static_cast<size_t>(getSize()));
     check_all("all_gather_coalesced", {&inputs});
     for (const TensorList& of_rank : outputs) {
@@ -91,7 +92,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_coalesced(std::vector<
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_into_tensor_coalesced(TensorList& outputs, TensorList& inputs,
                                                                                 const c10d::AllgatherOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     check_pairs("all_gather_into_tensor_coalesced", outputs.size(), inputs.size());
     check_all("all_gather_into_tensor_coalesced", {&outputs, &inputs});
     check_sizes("all_gather_into_tensor_coalesced", outputs, inputs, getSize());
@@ -103,7 +104,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_into_tensor_coalesced(
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce_scatter_tensor_coalesced(
     TensorList& outputs, TensorList& inputs, const c10d::ReduceScatterOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     check_pairs("reduce_scatter_tensor_coalesced", outputs.size(), inputs.size());
     check_all("reduce_scatter_tensor_coalesced", {&outputs, &inputs});
     check_sizes("reduce_scatter_tensor_coalesced", inputs, outputs, getSize());

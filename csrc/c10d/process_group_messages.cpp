@@ -12,6 +12,7 @@ constexpr int kAnySource = -1;
 }  // namespace
 
 std::shared_ptr<Mailbox> ProcessGroupPinned::mailbox() {
+  check_own();
   std::lock_guard lock(mutex_);
   if (!closed_.empty()) throw GroupError(closed_);
   if (!mailbox_) {
@@ -45,6 +46,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::post(c10d::OpType op, const char
   auto message = std::make_shared<Message>(name);
   const bool sends = op == c10d::OpType::SEND;
   message->region = sends ? message->tensors.input(tensors[0]) : message->tensors.output(tensors[0]);
+  message->tensors.read();
   message->peer = peer;
   message->tag = tag;
   message->dtype = dtype_label(message->tensors.type());
@@ -57,11 +59,11 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::post(c10d::OpType op, const char
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::send(TensorList& tensors, int to, int tag) {
-  return with_torch_errors([&] { return post(c10d::OpType::SEND, "send", "pinned:send", tensors, to, tag); });
+  return guarded([&] { return post(c10d::OpType::SEND, "send", "pinned:send", tensors, to, tag); });
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::recv(TensorList& tensors, int from, int tag) {
-  return with_torch_errors([&] { return post(c10d::OpType::RECV, "recv", "pinned:recv", tensors, from, tag); });
+  return guarded([&] { return post(c10d::OpType::RECV, "recv", "pinned:recv", tensors, from, tag); });
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::recvAnysource(TensorList& tensors, int tag) {

@@ -25,9 +25,10 @@ bool clobbers(std::span<const Region> outputs, size_t own, const Region& input) 
 }  // namespace
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::broadcast(TensorList& tensors, const c10d::BroadcastOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     auto call = request(CallKind::kBroadcast, OpType::BROADCAST, "pinned:broadcast", opts.timeout, opts.asyncOp);
     PINNEDPG_CHECK(!tensors.empty(), "broadcast: there must be a tensor; got an empty list");
+    call.label.tensors = check_length(call, tensors.size());
     const int root = check_root(call, opts.rootRank, opts.rootTensor, tensors.size());
     std::vector<Region> regions;
     for (const auto& tensor : tensors) {
@@ -35,7 +36,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::broadcast(TensorList& tensors, c
       PINNEDPG_CHECK(tensor.numel() == tensors[0].numel(), "broadcast: all tensors must have ", tensors[0].numel(),
                      " elements; got ", tensor.numel());
     }
-    call.label.tensors = static_cast<uint16_t>(tensors.size());
+    check_apart("broadcast", regions);
     call.label.root = root;
     call.label.count = static_cast<uint64_t>(tensors[0].numel());
     call.inputs = call.outputs = tensors;
@@ -49,7 +50,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::broadcast(TensorList& tensors, c
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather(std::vector<TensorList>& outputs, TensorList& inputs,
                                                           const c10d::AllgatherOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     auto call = request(CallKind::kAllGather, OpType::ALLGATHER, "pinned:all_gather", opts.timeout, opts.asyncOp);
     const size_t lists = inputs.size(), members = lists * static_cast<size_t>(getSize());
     PINNEDPG_CHECK(lists > 0 && outputs.size() == lists, "all_gather: there must be a list of outputs for each of the ",
@@ -73,7 +74,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather(std::vector<TensorList
         if (clobbers(list, own, from[i])) from[i] = call.tensors.copied_input(inputs[i]);
       }
     }
-    call.label.tensors = static_cast<uint16_t>(lists);
+    call.label.tensors = check_length(call, lists);
     call.label.layout = hash_layout(to[0]);
     for (const auto& output : outputs[0]) call.label.count += static_cast<uint64_t>(output.numel());
     call.inputs = inputs;
@@ -88,7 +89,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather(std::vector<TensorList
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::_allgather_base(at::Tensor& output, at::Tensor& input,
                                                                 const c10d::AllgatherOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     auto call = request(CallKind::kAllGather, OpType::_ALLGATHER_BASE, "pinned:all_gather_into_tensor", opts.timeout,
                         opts.asyncOp);
     const Region whole = call.tensors.output(output);
@@ -108,7 +109,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::_allgather_base(at::Tensor& outp
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::gather(std::vector<TensorList>& outputs, TensorList& inputs,
                                                        const c10d::GatherOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     auto call = request(CallKind::kGather, OpType::GATHER, "pinned:gather", opts.timeout, opts.asyncOp);
     PINNEDPG_CHECK(inputs.size() == 1, "gather: there must be one input; got ", inputs.size());
     const int root = check_root(call, opts.rootRank, 0, 1);
@@ -138,7 +139,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::gather(std::vector<TensorList>& 
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::scatter(TensorList& outputs, std::vector<TensorList>& inputs,
                                                         const c10d::ScatterOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     auto call = request(CallKind::kScatter, OpType::SCATTER, "pinned:scatter", opts.timeout, opts.asyncOp);
     PINNEDPG_CHECK(outputs.size() == 1, "scatter: there must be one output; got ", outputs.size());
     const int root = check_root(call, opts.rootRank, 0, 1);

@@ -16,22 +16,13 @@ Reduction reduction_of(const Label& label, at::ScalarType type) {
   return {*dtype_of(type), static_cast<ReduceOp>(label.reduces - 1)};
 }
 
-/// Members of one process write their tensors one after the other: none may be another's too.
-void check_apart(const char* operation, const std::vector<Region>& regions) {
-  for (size_t i = 0; i < regions.size(); ++i) {
-    for (size_t j = 0; j < i; ++j) {
-      PINNEDPG_CHECK(!overlap(regions[i], regions[j]), operation, ": the tensors of a list must not overlap; got ", j,
-                     " and ", i, " in the same memory");
-    }
-  }
-}
-
 }  // namespace
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce(TensorList& tensors, const c10d::AllreduceOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     auto call = request(CallKind::kAllReduce, OpType::ALLREDUCE, "pinned:all_reduce", opts.timeout, opts.asyncOp);
     PINNEDPG_CHECK(!tensors.empty(), "all_reduce: there must be a tensor; got an empty list");
+    call.label.tensors = check_length(call, tensors.size());
     std::vector<Region> regions;
     for (const auto& tensor : tensors) {
       regions.push_back(call.tensors.input_output(tensor));
@@ -40,7 +31,6 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce(TensorList& tensors, c
     }
     check_apart(call.label.name(), regions);
     label_reduction(call, opts.reduceOp);
-    call.label.tensors = static_cast<uint16_t>(tensors.size());
     call.label.count = static_cast<uint64_t>(tensors[0].numel());
     call.inputs = call.outputs = tensors;
     const Reduction reduction = reduction_of(call.label, call.tensors.type());
@@ -53,9 +43,10 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce(TensorList& tensors, c
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce(TensorList& tensors, const c10d::ReduceOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     auto call = request(CallKind::kReduce, OpType::REDUCE, "pinned:reduce", opts.timeout, opts.asyncOp);
     PINNEDPG_CHECK(!tensors.empty(), "reduce: there must be a tensor; got an empty list");
+    call.label.tensors = check_length(call, tensors.size());
     const int root = check_root(call, opts.rootRank, opts.rootTensor, tensors.size());
     const Seat first{getRank() * static_cast<int>(tensors.size()), getSize() * static_cast<int>(tensors.size())};
     std::vector<Region> regions;
@@ -66,8 +57,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce(TensorList& tensors, cons
       PINNEDPG_CHECK(tensors[i].numel() == tensors[0].numel(), "reduce: all tensors must have ", tensors[0].numel(),
                      " elements; got ", tensors[i].numel());
     }
+    check_apart(call.label.name(), regions);
     label_reduction(call, opts.reduceOp);
-    call.label.tensors = static_cast<uint16_t>(tensors.size());
     call.label.root = root;
     call.label.count = static_cast<uint64_t>(tensors[0].numel());
     call.inputs = call.outputs = tensors;
@@ -81,7 +72,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce(TensorList& tensors, cons
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce_scatter(TensorList& outputs, std::vector<TensorList>& inputs,
                                                                const c10d::ReduceScatterOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     auto call =
         request(CallKind::kReduceScatter, OpType::REDUCE_SCATTER, "pinned:reduce_scatter", opts.timeout, opts.asyncOp);
     const size_t lists = outputs.size(), members = lists * static_cast<size_t>(getSize());
@@ -109,7 +100,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce_scatter(TensorList& outpu
                      "reduce_scatter: all lists of inputs must have equal sizes");
     }
     label_reduction(call, opts.reduceOp);
-    call.label.tensors = static_cast<uint16_t>(lists);
+    call.label.tensors = check_length(call, lists);
     call.label.layout = hash_layout(from[0]);
     for (const auto& input : inputs[0]) call.label.count += static_cast<uint64_t>(input.numel());
     for (const auto& list : inputs) call.inputs.insert(call.inputs.end(), list.begin(), list.end());
@@ -125,7 +116,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce_scatter(TensorList& outpu
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::_reduce_scatter_base(at::Tensor& output, at::Tensor& input,
                                                                      const c10d::ReduceScatterOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     auto call = request(CallKind::kReduceScatter, OpType::_REDUCE_SCATTER_BASE, "pinned:reduce_scatter_tensor",
                         opts.timeout, opts.asyncOp);
     const Region to = call.tensors.output(output);

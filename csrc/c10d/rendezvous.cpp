@@ -56,8 +56,21 @@ Watchdog::Absentee Rendezvous::find(int of_rank, milliseconds limit) const {
   return {process ? ProcessId::parse(*process) : ProcessId{}, left.value_or("")};
 }
 
+std::optional<std::string> Rendezvous::find_abort() const {
+  try {
+    return board.look_up("aborted", options->timeout);
+  } catch (const GroupError&) {  // who keeps the Store may go before the others are done with each other
+    return std::nullopt;
+  }
+}
+
 Watchdog::Absentee Absentees::find(int rank) {
-  if (answer_.valid() && is_ready(answer_)) known_[asked_] = answer_.get();
+  if (answer_.valid() && is_ready(answer_)) {
+    try {
+      known_[asked_] = answer_.get();
+    } catch (const GroupError&) {  // the Store is gone: what was known of the rank stays
+    }
+  }
   if (!answer_.valid()) {
     asked_ = rank;
     answer_ = aside([at = rendezvous_, rank] { return at.find(rank, at.options->timeout); });

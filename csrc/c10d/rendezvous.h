@@ -30,8 +30,8 @@ struct Rendezvous {
   void leave(const std::string& why) const;
   /// Tells all that the group is aborted; does not wait for the Store either.
   void announce_abort(const std::string& reason) const;
-  /// The reason that a rank has announced.
-  std::optional<std::string> find_abort() const { return board.look_up("aborted", options->timeout); }
+  /// The reason that a rank has announced, as far as the Store can tell.
+  std::optional<std::string> find_abort() const;
   /// Makes a segment of that geometry and pins it up.
   std::shared_ptr<Segment> create(const std::string& key, const Geometry& geometry,
                                   std::chrono::milliseconds limit) const;

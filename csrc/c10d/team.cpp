@@ -108,6 +108,11 @@ void Team::check() const {
   throw GroupError(communicator->staging().control().reason);
 }
 
+bool Team::has_left(int rank) const {
+  const Communicator* communicator = communicator_.load(std::memory_order_acquire);
+  return communicator != nullptr && communicator->staging().member(rank * tensors_).presence.load() == Presence::kLeft;
+}
+
 void Team::abort(const std::string& reason) {
   std::lock_guard lock(reason_mutex_);
   abort_reason_ = reason;

@@ -34,6 +34,8 @@ class Team {
 
   /// Raises if any rank has aborted.
   void check() const;
+  /// Whether that rank took part and has gone.
+  bool has_left(int rank) const;
   /// Every call that is under way or comes later raises the reason.
   void abort(const std::string& reason);
 

@@ -42,18 +42,26 @@ Region Tensors::input(const at::Tensor& tensor) {
 }
 
 Region Tensors::copied_input(const at::Tensor& tensor) {
-  c10::NoGradGuard no_grad;
-  return keep(tensor.detach().resolve_conj().resolve_neg().clone(at::MemoryFormat::Contiguous));
+  const Region region = keep(at::empty(tensor.sizes(), tensor.options().memory_format(std::nullopt)));
+  reads_.emplace_back(tensor, kept_.back());
+  return region;
 }
 
 Region Tensors::result(const at::Tensor& tensor, bool read) {
   check(tensor, "output");
   if (is_plain(tensor)) return keep(tensor);
-  at::assert_no_internal_overlap(tensor);
+  PINNEDPG_CHECK(at::has_internal_overlap(tensor) != at::MemOverlap::Yes, operation_,
+                 ": output must have a place for each element; got one of shape ", tensor.sizes(), " and strides ",
+                 tensor.strides());
   const Region region =
       read ? copied_input(tensor) : keep(at::empty(tensor.sizes(), tensor.options().memory_format(std::nullopt)));
   copies_.emplace_back(tensor, kept_.back());
   return region;
+}
+
+void Tensors::read() {
+  c10::NoGradGuard no_grad;
+  for (auto& [users, ours] : reads_) ours.copy_(users.detach());
 }
 
 void Tensors::write_back() {
@@ -80,6 +88,15 @@ std::vector<Region> split_evenly(const Region& whole, int parts) {
 
 bool overlap(const Region& one, const Region& other) {
   return one.data < other.data + other.bytes() && other.data < one.data + one.bytes();
+}
+
+void check_apart(const char* operation, std::span<const Region> regions) {
+  for (size_t i = 0; i < regions.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      PINNEDPG_CHECK(!overlap(regions[i], regions[j]), operation, ": the tensors of a list must not overlap; got ", j,
+                     " and ", i, " in the same memory");
+    }
+  }
 }
 
 bool overlap_partly(const Region& one, const Region& other) {

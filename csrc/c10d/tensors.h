@@ -13,8 +13,8 @@
 
 namespace pinnedpg {
 
-/// The tensors of one call as flat regions. Those that are not contiguous are staged in contiguous ones, outputs
-/// written back by `write_back`. Keeps all memory alive.
+/// The tensors of one call as flat regions. Those that are not contiguous are staged in contiguous ones, which
+/// `read` fills and `write_back` empties. Keeps all memory alive.
 class Tensors {
  public:
   explicit Tensors(const char* operation) : operation_(operation) {}
@@ -28,6 +28,8 @@ class Tensors {
   /// Raises unless the tensor is one that can take part, of the type of all others of the call.
   void check(const at::Tensor& tensor, const char* what);
 
+  /// Fills the copies of inputs with what those hold now: once it is the call's turn.
+  void read();
   void write_back();
 
   const char* operation() const { return operation_; }
@@ -40,7 +42,7 @@ class Tensors {
   const char* operation_;
   at::ScalarType type_ = at::ScalarType::Undefined;
   std::vector<at::Tensor> kept_;
-  std::vector<std::pair<at::Tensor, at::Tensor>> copies_;  ///< (the user's, ours)
+  std::vector<std::pair<at::Tensor, at::Tensor>> reads_, copies_;  ///< (the user's, ours)
 };
 
 /// The sizes of uneven lists as one number, for the fingerprint; 0 where all are equal.
@@ -51,6 +53,9 @@ std::vector<Region> split_evenly(const Region& whole, int parts);
 
 /// Whether two flat regions share memory.
 bool overlap(const Region& one, const Region& other);
+
+/// Members of one process write their tensors one after the other: none may be another's too. Raises ValueError.
+void check_apart(const char* operation, std::span<const Region> regions);
 
 /// Whether they share memory other than by being the same one: a copy between them by chunks could read what it wrote.
 bool overlap_partly(const Region& one, const Region& other);

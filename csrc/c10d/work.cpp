@@ -5,6 +5,7 @@
 #include <ATen/core/ivalue.h>
 #include <ATen/record_function.h>
 
+#include "base/limit.h"
 #include "c10d/errors.h"
 #include "device/threads.h"
 
@@ -32,7 +33,7 @@ bool WorkPinned::wait(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
   const auto done = [this] { return completed_; };
   const auto begin = std::chrono::steady_clock::now();
-  const auto end = timeout.count() > 0 ? begin + timeout : std::chrono::steady_clock::time_point::max();
+  const auto end = timeout.count() > 0 ? begin + bounded(timeout) : std::chrono::steady_clock::time_point::max();
   while (!cv_.wait_until(lock, std::min(end, std::chrono::steady_clock::now() + kLookEvery), done)) {
     if (std::chrono::steady_clock::now() >= end) {
       throw c10::DistBackendError({__func__, __FILE__, __LINE__},

@@ -2,6 +2,7 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "memory/process.h"
 
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +17,9 @@
 namespace pinnedpg {
 
 namespace {
+
+std::atomic<uint32_t> forks{0};
+[[maybe_unused]] const int kCounts = ::pthread_atfork(nullptr, nullptr, [] { ++forks; });
 
 struct Stat {
   Life life = Life::kUnknown;
@@ -56,6 +60,8 @@ uint64_t boot_id() {
 }
 
 }  // namespace
+
+uint32_t fork_count() { return forks.load(std::memory_order_relaxed); }
 
 ProcessId ProcessId::self() {
   const auto pid = static_cast<int32_t>(::getpid());

@@ -21,6 +21,9 @@ struct ProcessId {
   bool operator==(const ProcessId&) const = default;
 };
 
+/// Changes with every fork, in the child alone: what was made under another count is the parent's.
+uint32_t fork_count();
+
 enum class Life { kAlive, kGone, kUnknown };
 
 /// Whether the process still runs. A zombie is gone; one of another namespace or machine is unknown.
