@@ -63,6 +63,7 @@ lint: $(LINT)
 	$(TOOL)ruff format --check .
 	$(TOOL)clang-format --dry-run -Werror $(CXX_FILES)
 	$(TOOL)codespell
+	$(TOOL)mypy
 
 format: $(LINT)
 	$(TOOL)ruff check --fix .
@@ -74,5 +75,5 @@ tsan:
 	tests/tsan/run
 
 clean:
-	rm -rf build dist *.egg-info pinnedpg/_C*.so pinnedpg/_build.py .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info pinnedpg/_C*.so pinnedpg/_build.py .pytest_cache .ruff_cache .mypy_cache
 	find pinnedpg tests examples -name __pycache__ -prune -exec rm -rf {} +

@@ -5,15 +5,17 @@
 It loads no C++ and raises nothing: a fault here would break `import torch` for everybody.
 """
 
+from typing import Any
 
-def _create(dist_opts, pg_options=None):
+
+def _create(dist_opts: Any, pg_options: Any = None) -> Any:
     """Makes one rank's process group; the first one loads the extension."""
     from pinnedpg import _register
 
     return _register.create(dist_opts, pg_options)
 
 
-def register():
+def register() -> None:
     """Registers the backend "pinned", unless torch finds it by itself (2.14 and later)."""
     try:
         import torch

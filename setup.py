@@ -220,8 +220,12 @@ class BuildExtension(cpp_extension.BuildExtension):
     """torch's, plus the extra objects and a note of what was built."""
 
     def finalize_options(self):
-        """Keeps the objects, one place per torch and Python: pip drops them after a build."""
+        """Keeps the objects, one place per torch and Python: pip drops them after a build.
+
+        Linked anew each time: `build/lib*` is one place for all, and may hold another torch's.
+        """
         super().finalize_options()
+        self.force = True
         kind = os.environ.get("PINNEDPG_SANITIZE") or "release"
         self.build_temp = f"build/{kind}-torch{torch.__version__}-{sys.implementation.cache_tag}"
 

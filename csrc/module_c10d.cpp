@@ -14,13 +14,28 @@ namespace py = pybind11;
 
 namespace {
 
+constexpr const char* kOptionsDoc = R"(What a user may choose of a group; the first rank's choice counts for all.
+
+Args:
+    slot_bytes: What one rank moves in one step; 0: the group's size decides.
+    depth: Slots of a rank, a power of two from 4; 0: the group's size decides.
+    one_shot_bytes: Up to here all_reduce takes one exchange, not two; -1: 64 KiB.
+    budget_bytes: Shared memory of one group in all; slots shrink to fit.
+    timeout: A timedelta, which wins over init_process_group's; None: that counts.
+
+Raises:
+    ValueError: A size that cannot be.)";
+
+constexpr const char* kSlotBytesDoc =
+    "What one rank moves in one step; 0: 64 KiB, or 1 MiB where ranks outnumber cores.";
+constexpr const char* kDepthDoc = "Slots of a rank, a power of two from 4; 0: 32, or 4 where ranks outnumber cores.";
+
 template <typename T>
 using Holder = c10::intrusive_ptr<T>;
 
 void bind_options(py::module_& module, const py::module_& base) {
   const auto copy = [](const Options& self) { return c10::make_intrusive<Options>(self); };
-  py::class_<Options, Holder<Options>>(module, "Options", base.attr("Backend").attr("Options"),
-                                       "What a user may choose of a group; the first rank's choice counts for all.")
+  py::class_<Options, Holder<Options>>(module, "Options", base.attr("Backend").attr("Options"), kOptionsDoc)
       .def(py::init([](int64_t slot_bytes, int64_t depth, int64_t one_shot_bytes, int64_t budget_bytes,
                        std::optional<std::chrono::milliseconds> timeout) {
              auto options = c10::make_intrusive<Options>();
@@ -35,14 +50,14 @@ void bind_options(py::module_& module, const py::module_& base) {
            }),
            py::kw_only(), py::arg("slot_bytes") = 0, py::arg("depth") = 0, py::arg("one_shot_bytes") = -1,
            py::arg("budget_bytes") = 32 << 20, py::arg("timeout") = py::none())
-      .def_readwrite("slot_bytes", &Options::slot_bytes)
-      .def_readwrite("depth", &Options::depth)
-      .def_readwrite("one_shot_bytes", &Options::one_shot_bytes)
-      .def_readwrite("budget_bytes", &Options::budget_bytes)
+      .def_readwrite("slot_bytes", &Options::slot_bytes, kSlotBytesDoc)
+      .def_readwrite("depth", &Options::depth, kDepthDoc)
+      .def_readwrite("one_shot_bytes", &Options::one_shot_bytes, "Up to here all_reduce takes one exchange, not two.")
+      .def_readwrite("budget_bytes", &Options::budget_bytes, "Shared memory of one group in all; slots shrink to fit.")
       .def_readonly("_timeout_chosen", &Options::timeout_chosen,
                     "Whether the options were made with a time-out: it wins over init_process_group's.")
-      .def_readwrite("group_name", &Options::group_name)
-      .def_readwrite("global_ranks_in_group", &Options::global_ranks_in_group)
+      .def_readwrite("group_name", &Options::group_name, "Set by torch.")
+      .def_readwrite("global_ranks_in_group", &Options::global_ranks_in_group, "Set by torch.")
       .def(
           "segment_bytes",
           [](const Options& self, int world_size) { return Staging::bytes_needed(self.geometry(world_size)); },
@@ -67,9 +82,12 @@ void bind_c10d(py::module_& module) {
       .def(
           "perform_nocolor_split", [](ProcessGroupPinned&, const py::object&) {}, py::arg("device"),
           "For ranks that a split leaves out: there is nothing that they have to do.")
-      .def_property_readonly("options", [](ProcessGroupPinned& self) {
-        return c10::static_intrusive_pointer_cast<Options>(self.getBackendOptions());
-      });
+      .def_property_readonly(
+          "options",
+          [](ProcessGroupPinned& self) {
+            return c10::static_intrusive_pointer_cast<Options>(self.getBackendOptions());
+          },
+          "A copy of the group's options.");
 }
 
 }  // namespace pinnedpg

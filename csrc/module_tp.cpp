@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
-// pinnedpg._C.tp: what pinnedpg/tp.py and tp_calls.py are the face of.
+// The part of pinnedpg._C that pinnedpg/tp.py and tp_calls.py are the face of.
 #include "module_tp.h"
 
 #include "module_tp_arguments.h"
@@ -150,8 +150,7 @@ void shut_down() {
 
 }  // namespace
 
-void bind_tp(py::module_& parent) {
-  py::module_ module = parent.def_submodule("tp", "The raw split-typed API; see pinnedpg.tp.");
+void bind_tp(py::module_& module) {
   bind_tp_streams(module);
   module.def("make_tp_context",
              [](py::handle kv, py::handle id, py::handle vc, py::handle rs, py::handle q, py::handle pinned_temp,
@@ -167,10 +166,10 @@ void bind_tp(py::module_& parent) {
   module.def("tp_all_reduce", with_errors(tp_all_reduce));
   module.def("tp_synchronize", with_errors(tp_synchronize));
   module.def("tp_set_multithreaded", with_errors(tp_set_multithreaded));
-  module.def("shut_down", &shut_down);
+  module.def("_shut_down_tp", &shut_down);
   // For the project's own tests.
-  module.def("_record", [](const std::vector<std::string>& program, int world_size, size_t slot_bytes, uint32_t depth,
-                           bool two_lanes, size_t nbytes) {
+  module.def("_record_tp", [](const std::vector<std::string>& program, int world_size, size_t slot_bytes,
+                              uint32_t depth, bool two_lanes, size_t nbytes) {
     return with_torch_errors(
         [&] { return tp::record(program, {world_size, slot_bytes, depth, slot_bytes}, two_lanes, nbytes); });
   });

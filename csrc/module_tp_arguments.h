@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
-// Reads the arguments of pinnedpg._C.tp. What is wrong with one is said by name: ValueError, or TypeError for what is
+// Reads the arguments of the raw API. What is wrong with one is said by name: ValueError, or TypeError for what is
 // no number, bool or Barrier at all.
 #pragma once
 

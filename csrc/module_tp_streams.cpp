@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
-// HostStream and Barrier of pinnedpg._C.tp.
+// HostStream and Barrier of the raw API.
 #include "module_tp.h"
 #include "module_tp_arguments.h"
 #include "tp/barrier.h"

@@ -41,7 +41,7 @@ def _import_extension() -> ImportError | None:
 def _built_for() -> str | None:
     """Returns the torch version that setup.py noted, or None where it noted nothing."""
     try:
-        return importlib.import_module("pinnedpg._build").torch_version
+        return str(importlib.import_module("pinnedpg._build").torch_version)
     except (ImportError, AttributeError):
         return None
 

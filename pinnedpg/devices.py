@@ -162,7 +162,8 @@ def barrier(group: dist.ProcessGroup | None = None, async_op: bool = False) -> d
         group: None: the default group.
         async_op: Whether to return at once, with a Work.
     """
-    return dist.barrier(group, async_op=async_op)
+    work: dist.Work | None = dist.barrier(group, async_op=async_op)
+    return work
 
 
 def _prepare(

@@ -23,13 +23,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, urlparse
 
 import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 from torch.distributed.rendezvous import _rendezvous_handlers
+
+T = TypeVar("T")
+_c10d: Any = torch._C._distributed_c10d  # has more than its stub says
 
 LEAVE_SECONDS = 5.0
 """How long ranks may take to come back once their groups were aborted."""
@@ -43,7 +46,7 @@ class RankError(RuntimeError):
         self.rank = rank
 
 
-def run(fn: Callable, world_size: int, *args: Any, timeout: float | None = None) -> list:
+def run(fn: Callable[..., T], world_size: int, *args: Any, timeout: float | None = None) -> list[T]:
     """Calls `fn(*args)` on `world_size` threads, the ranks; returns what they returned, by rank.
 
     In them `dist.init_process_group(backend)` needs no environment variables, and torch's default
@@ -84,10 +87,15 @@ class _World(distributed_c10d._World):
         "tags_to_pg",
         "pg_to_tag",
     )
-    pg_map = pg_names = pg_group_ranks = pg_backend_config = tags_to_pg = pg_to_tag = None
+    pg_map: Any = None
+    pg_names: Any = None
+    pg_group_ranks: Any = None
+    pg_backend_config: Any = None
+    tags_to_pg: Any = None
+    pg_to_tag: Any = None
     group_count = 0
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         for table in self.TABLES:
             setattr(self, table, {})
@@ -140,7 +148,7 @@ class _Worlds:
 class _Hooks:
     """Makes torch.distributed look at the thread, for as long as any crew runs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
         self._undo = contextlib.ExitStack()
@@ -165,16 +173,16 @@ class _Hooks:
         self._undo.callback(setattr, sys, "excepthook", sys.excepthook)
         self._undo.callback(setattr, distributed_c10d, "_world", distributed_c10d._world)
         self._undo.callback(handlers.__setitem__, "env", handlers["env"])
-        self._undo.callback(torch._C._distributed_c10d._set_thread_isolation_mode, False)
-        distributed_c10d._world = _Worlds(distributed_c10d._world)
+        self._undo.callback(_c10d._set_thread_isolation_mode, False)
+        distributed_c10d._world = cast(Any, _Worlds(distributed_c10d._world))
         handlers["env"] = _rendezvous(handlers["env"])
-        torch._C._distributed_c10d._set_thread_isolation_mode(True)
+        _c10d._set_thread_isolation_mode(True)
 
 
 _hooks = _Hooks()
 
 
-def _rendezvous(outer: Callable) -> Callable:
+def _rendezvous(outer: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps torch's env:// rendezvous, its default: a rank's thread needs no environment."""
 
     def handler(url: str, **kwargs: Any) -> Iterator[tuple[dist.Store, int, int]]:
@@ -192,17 +200,19 @@ def _rendezvous(outer: Callable) -> Callable:
 class _Crew:
     """The threads of one `run`."""
 
-    def __init__(self, fn: Callable, world_size: int, args: tuple):
+    def __init__(self, fn: Callable[..., Any], world_size: int, args: tuple[Any, ...]):
         store = dist.HashStore()
         self.fn = fn
         self.args = args
         self.seats = [_Seat(rank, world_size, store) for rank in range(world_size)]
         self.threads: list[threading.Thread] = []
-        self.returned: queue.SimpleQueue = queue.SimpleQueue()  # of (rank, result, error)
+        self.returned: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = (
+            queue.SimpleQueue()
+        )
         self.results: dict[int, Any] = {}
         self.may_leave = threading.Event()
 
-    def run(self, timeout: float | None) -> list:
+    def run(self, timeout: float | None) -> list[Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
         error = None
         with _hooks.installed():
@@ -271,7 +281,7 @@ class _Crew:
         text += f"got no return of {late}"
         frames = sys._current_frames()
         for rank in late:
-            frame = frames.get(self.threads[rank].ident)
+            frame = frames.get(self.threads[rank].ident or 0)
             stack = "".join(traceback.format_stack(frame, 6)) if frame else "(ended)\n"
             text += f"\n{self.threads[rank].name} is at:\n{stack}"
         return text

@@ -54,7 +54,8 @@ import atexit
 from collections.abc import Sequence
 from typing import SupportsIndex
 
-from pinnedpg._C import tp as _tp
+from pinnedpg import _C
+from pinnedpg._C import Barrier, HostStream
 from pinnedpg.tp_calls import (
     Tensors,
     tp_all_reduce,
@@ -63,9 +64,6 @@ from pinnedpg.tp_calls import (
     tp_gather,
     tp_gather_barrier,
 )
-
-Barrier = _tp.Barrier
-HostStream = _tp.HostStream
 
 BROADCAST_KV = 0
 BROADCAST_ID = 1
@@ -94,7 +92,7 @@ __all__ = [
 
 Split = Sequence[tuple[int, int, int]]
 
-atexit.register(_tp.shut_down)
+atexit.register(_C._shut_down_tp)
 
 
 def make_tp_context(
@@ -136,7 +134,7 @@ def make_tp_context(
     Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp. There, buffers are not kept alive, all have
     the size of the last, and nothing is checked. The keyword-only arguments are ours.
     """
-    return _tp.make_tp_context(
+    return _C.make_tp_context(
         kv_split,
         id_split,
         vc_split,
@@ -164,7 +162,7 @@ def free_tp_context(tp_context: int) -> None:
 
     Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp; there it waits for nothing.
     """
-    _tp.free_tp_context(tp_context)
+    _C.free_tp_context(tp_context)
 
 
 def tp_synchronize(tp_context: int, buffer: int = -1, timeout: float | None = None) -> None:
@@ -181,7 +179,7 @@ def tp_synchronize(tp_context: int, buffer: int = -1, timeout: float | None = No
         RuntimeError: The context has failed, or the work is not done in time.
         Exception: With buffer -1, whatever a function given to `HostStream.submit` has raised.
     """
-    _tp.tp_synchronize(tp_context, buffer, timeout)
+    _C.tp_synchronize(tp_context, buffer, timeout)
 
 
 def tp_set_multithreaded(tp_context: int, multithreaded: bool) -> None:
@@ -194,4 +192,4 @@ def tp_set_multithreaded(tp_context: int, multithreaded: bool) -> None:
     Raises:
         ValueError: There is no such context.
     """
-    _tp.tp_set_multithreaded(tp_context, multithreaded)
+    _C.tp_set_multithreaded(tp_context, multithreaded)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pinnedpg._C import tp as _tp
+from pinnedpg import _C
 
 Tensors = Sequence[torch.Tensor]
 
@@ -45,7 +45,7 @@ def tp_broadcast(
     ones, a CPU source is taken to lie at byte 0 wherever it lies, and targets are not ordered
     after the copy.
     """
-    _tp.tp_broadcast(tp_context, buffer, source, broadcast_type, targets, t_device)
+    _C.tp_broadcast(tp_context, buffer, source, broadcast_type, targets, t_device)
 
 
 def tp_gather(
@@ -85,7 +85,7 @@ def tp_gather(
     Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp. There, nothing keeps the next call from
     overwriting the buffer while targets are still being filled.
     """
-    _tp.tp_gather(
+    _C.tp_gather(
         tp_context, buffer, inputs, broadcast_type, targets, broadcast_type_target, dim, t_device
     )
 
@@ -99,7 +99,7 @@ def tp_gather_barrier(
     broadcast_type_target: int,
     dim: int,
     t_device: int = -1,
-    barrier: _tp.Barrier | None = None,
+    barrier: _C.Barrier | None = None,
 ) -> None:
     """Does what `tp_gather` does; host threads meet between its copies and its barrier.
 
@@ -122,7 +122,7 @@ def tp_gather_barrier(
 
     Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp.
     """
-    _tp.tp_gather_barrier(
+    _C.tp_gather_barrier(
         tp_context,
         buffer,
         inputs,
@@ -159,7 +159,7 @@ def tp_cross_device_barrier(
 
     Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp; there the stages have no effect.
     """
-    _tp.tp_cross_device_barrier(tp_context, broadcast_type, t_device, stage, next_stage)
+    _C.tp_cross_device_barrier(tp_context, broadcast_type, t_device, stage, next_stage)
 
 
 def tp_all_reduce(tp_context: int, buffer: int, tensors: Tensors, residuals: Tensors) -> None:
@@ -185,4 +185,4 @@ def tp_all_reduce(tp_context: int, buffer: int, tensors: Tensors, residuals: Ten
 
     Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp; there each addition is rounded to the dtype.
     """
-    _tp.tp_all_reduce(tp_context, buffer, tensors, residuals)
+    _C.tp_all_reduce(tp_context, buffer, tensors, residuals)

@@ -121,7 +121,7 @@ def _check(holds: bool, what: str, got: int) -> None:
 
 
 def _slot_bytes(events: Sequence[Any], world_size: int, side: str) -> list[int]:
-    total: Counter = Counter()
+    total: Counter[int] = Counter()
     for event in events:
         spans = getattr(event, side)
         total[event.rank] += sum(end - begin for space, begin, end in spans if _is_slot(space))

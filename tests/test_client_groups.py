@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from clients import WORLDS
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch_release import before, needs
 
 import pinnedpg
 
@@ -129,9 +130,23 @@ def refused():
         dist.split_group(split_ranks=[[0, 1]])
 
 
+@before(2, 15)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch splits where there is a GPU")
 def test_torch_refuses_to_split_without_an_accelerator():
     ranks.run(refused, 2)
+
+
+def split_by_torch():
+    half = dist.get_world_size() // 2
+    halves = [list(range(half)), list(range(half, 2 * half))]
+    child = dist.split_group(split_ranks=halves)
+    return total(child) == sum(next(own for own in halves if dist.get_rank() in own)) and total()
+
+
+@needs(2, 15)
+@pytest.mark.parametrize("world", WORLDS)
+def test_torch_splits_without_an_accelerator(world):
+    assert ranks.run(split_by_torch, world) == [sum(range(world))] * world
 
 
 def split_below_torch():

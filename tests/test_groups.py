@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Groups made of groups, calls that come together, and how torch finds the backend."""
+"""Groups made of groups, calls that come together, and the choice of the backend."""
 
 import datetime
 import subprocess
@@ -173,21 +173,6 @@ def interrupted_receive():
 
 def test_a_receive_outlives_a_wait_for_it():
     assert all(ranks.run(interrupted_receive, 2))
-
-
-PROGRAM = """
-import sys
-import torch.distributed as dist
-assert "pinnedpg" not in sys.modules
-dist.init_process_group("pinned", store=dist.HashStore(), rank=0, world_size=1)
-dist.barrier()
-print(dist.get_backend(), "pinnedpg" in sys.modules)
-"""
-
-
-def test_torch_finds_the_backend_by_itself():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
-    assert done.stdout.split() == ["pinned", "True"], done.stderr
 
 
 DEFAULT = """

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import setuptools
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 CUDA_FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "csrc").rglob("*.cu"))
@@ -204,6 +205,15 @@ def test_compiled_again_when_the_architectures_change(setup, cuda, tmp_path):
     later = compiled("9.0")[len(first) :]
     assert len(later) == len(CUDA_FILES)
     assert all("code=sm_90" in call and "code=sm_80" not in call for call in later)
+
+
+def test_linked_anew_for_every_torch(setup):
+    """What an earlier build for another torch has left in build/lib* is not taken for ours."""
+    names = setup(PINNEDPG_CUDA=0)
+    command = names.BuildExtension(setuptools.Distribution())
+    command.ensure_finalized()
+    assert command.force
+    assert torch.__version__ in command.build_temp
 
 
 def test_object_that_does_not_compile(setup, tmp_path, capfd):

@@ -18,7 +18,7 @@ SLOT, DEPTH, BYTES = 512, 4, 640  # several chunks per tensor
 
 
 def record(program, world, two_lanes):
-    recorded = _C.tp._record(program, world, SLOT, DEPTH, two_lanes, BYTES)
+    recorded = _C._record_tp(program, world, SLOT, DEPTH, two_lanes, BYTES)
     return [Event.copied(event) for event in recorded]
 
 

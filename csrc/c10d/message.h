@@ -18,8 +18,10 @@ class Mailbox;
 class WorkMessage final : public WorkPinned {
  public:
   WorkMessage(std::weak_ptr<Mailbox> mailbox, int peer, int rank, c10d::OpType op, const char* name, const char* title,
-              const at::Tensor& tensor)
-      : WorkPinned(rank, op, name, title, 0, {tensor}, {tensor}), mailbox_(std::move(mailbox)), source_(peer) {}
+              std::chrono::milliseconds timeout, const at::Tensor& tensor)
+      : WorkPinned(rank, op, name, title, 0, timeout, {tensor}, {tensor}),
+        mailbox_(std::move(mailbox)),
+        source_(peer) {}
 
   bool wait(std::chrono::milliseconds timeout = kNoTimeout) override;
 

@@ -2,8 +2,7 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
-#include <torch/csrc/distributed/c10d/Backend.hpp>
-
+#include "c10d/torch_release.h"
 #include "memory/staging.h"
 
 namespace pinnedpg {
@@ -16,6 +15,10 @@ struct Options : c10d::Backend::Options {
   int64_t depth = 0;            ///< slots of one rank, a power of two from 4; 0: 32, or 4 where ranks outnumber cores
   int64_t one_shot_bytes = -1;  ///< all_reduce takes one exchange up to here; -1: 64 KiB
   int64_t budget_bytes = 32 << 20;  ///< shared memory of one group in all; slots shrink to fit
+
+#ifdef PINNEDPG_TORCH_HAS_OPTIONS_CLONE
+  c10::intrusive_ptr<c10d::Backend::Options> clone() const override { return c10::make_intrusive<Options>(*this); }
+#endif
 
   bool timeout_chosen = false;  ///< `timeout` was given with the options, so init_process_group's does not replace it
 

@@ -44,7 +44,7 @@ ReduceOp op_of(const c10d::ReduceOp& op) {
 
 /// The rank's own factor of a PREMUL_SUM.
 double factor_of(const c10d::ReduceOp& op) {
-  const auto* supplement = static_cast<const c10d::NCCLPreMulSumSupplement*>(op.supplement_.get());
+  const auto* supplement = static_cast<const PremulFactor*>(op.supplement_.get());
   PINNEDPG_CHECK(supplement != nullptr, "reduction: PREMUL_SUM must carry a factor; got none");
   return supplement->tensor_factor.defined() ? supplement->tensor_factor.item<double>() : supplement->double_factor;
 }
@@ -137,7 +137,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run(Request&& request, Operation
   Label& label = request.label;
   if (label.kind != CallKind::kBarrier) label.dtype = dtype_label(request.tensors.type());
   auto work = c10::make_intrusive<WorkPinned>(getRank(), request.op, label.name(), request.title, ++sequence_,
-                                              std::move(request.inputs), std::move(request.outputs));
+                                              request.timeout, std::move(request.inputs), std::move(request.outputs));
   auto operation =
       std::make_shared<Operation>(label.tensors == 1 ? nullptr : team(1), team(label.tensors),
                                   std::move(request.tensors), label, request.timeout, std::move(plan), work);

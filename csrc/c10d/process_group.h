@@ -51,6 +51,10 @@ class ProcessGroupPinned final : public c10d::Backend {
                         std::vector<int64_t>& input_splits, const c10d::AllToAllOptions& opts) override;
   WorkPtr barrier(const c10d::BarrierOptions& opts) override;
 
+#ifdef PINNEDPG_TORCH_HAS_GATHER_SINGLE
+  WorkPtr gather_single(at::Tensor& output, at::Tensor& input, const c10d::GatherOptions& opts) override;
+#endif
+
   /// The work is done once the receiver has posted a receive for the message (and it has been moved).
   WorkPtr send(TensorList& tensors, int to, int tag) override;
   WorkPtr recv(TensorList& tensors, int from, int tag) override;
@@ -89,6 +93,24 @@ class ProcessGroupPinned final : public c10d::Backend {
   void enableCollectivesTiming() override {}  // it is always on
   uint64_t getSequenceNumberForGroup() override { return sequence_; }
   void setTimeout(std::chrono::milliseconds timeout) override { options_->timeout = bounded(timeout); }
+
+  // Refused, each with a word on what serves instead.
+#ifdef C10D_BACKEND_HAS_RECONFIGURE
+  c10d::ReconfigureHandle get_reconfigure_handle() const override;
+  WorkPtr reconfigure(const c10d::ReconfigureOptions& opts) override;
+#endif
+#ifdef C10D_BACKEND_HAS_WINDOW
+  c10::intrusive_ptr<c10d::Window> new_window(const std::optional<at::Tensor>& tensor) override;
+#endif
+#ifdef C10D_BACKEND_HAS_HOOKS
+  void registerAbortHook(int64_t hook_id, c10d::AbortHook hook) override;
+#endif
+#ifdef PINNEDPG_TORCH_HAS_COMPLETION_HOOKS
+  void registerCompletionHook(int64_t hook_id, c10d::CompletionHook hook) override;
+#endif
+#ifdef PINNEDPG_TORCH_HAS_TIME_ESTIMATE
+  void startTimeEstimate() override;
+#endif
 
   /// Every call under way or later, on every rank, raises. Not collective.
   void abort() override;

@@ -52,7 +52,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::post(c10d::OpType op, const char
   message->dtype = dtype_label(message->tensors.type());
   message->timeout = options_->timeout;
   const std::shared_ptr<Mailbox> box = mailbox();
-  auto work = c10::make_intrusive<WorkMessage>(box, peer, getRank(), op, name, title, tensors[0]);
+  auto work = c10::make_intrusive<WorkMessage>(box, peer, getRank(), op, name, title, message->timeout, tensors[0]);
   message->work = work;
   box->post(std::move(message));
   return note(work);

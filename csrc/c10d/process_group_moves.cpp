@@ -137,6 +137,31 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::gather(std::vector<TensorList>& 
   });
 }
 
+#ifdef PINNEDPG_TORCH_HAS_GATHER_SINGLE
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::gather_single(at::Tensor& output, at::Tensor& input,
+                                                              const c10d::GatherOptions& opts) {
+  return with_torch_errors([&] {
+    auto call = request(CallKind::kGather, OpType::GATHER, "pinned:gather_single", opts.timeout, opts.asyncOp);
+    const int root = check_root(call, opts.rootRank, 0, 1);
+    Region from = call.tensors.input(input);
+    std::vector<Region> to;
+    if (root == getRank()) {
+      const Region whole = call.tensors.output(output);
+      PINNEDPG_CHECK(output.numel() == input.numel() * getSize(), "gather: the output must have ", getSize(), " x ",
+                     input.numel(), " elements; got ", output.numel());
+      to = split_evenly(whole, getSize());
+      if (clobbers(to, static_cast<size_t>(root), from)) from = call.tensors.copied_input(input);
+      call.outputs = {output};
+    }
+    call.label.root = root;
+    call.label.count = static_cast<uint64_t>(input.numel());
+    call.inputs = {input};
+    return run(std::move(call), [seat = Seat{getRank(), getSize()}, root, from, to = std::move(to)](
+                                    const Geometry&, int) { return collectives::gather(seat, root, from, to); });
+  });
+}
+#endif
+
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::scatter(TensorList& outputs, std::vector<TensorList>& inputs,
                                                         const c10d::ScatterOptions& opts) {
   return guarded([&] {

@@ -22,11 +22,13 @@ const char* title_if_recorded(const char* title) { return at::hasCallbacks() ? t
 }  // namespace
 
 WorkPinned::WorkPinned(int rank, c10d::OpType op, const char* name, const char* title, uint64_t sequence,
-                       std::vector<at::Tensor> inputs, std::vector<at::Tensor> outputs)
+                       std::chrono::milliseconds timeout, std::vector<at::Tensor> inputs,
+                       std::vector<at::Tensor> outputs)
     : Work(rank, op, title_if_recorded(title),
            at::hasCallbacks() ? std::make_optional(std::move(inputs)) : std::nullopt),
       name_(name),
       sequence_(sequence),
+      timeout_(timeout),
       outputs_(std::move(outputs)) {}
 
 bool WorkPinned::wait(std::chrono::milliseconds timeout) {

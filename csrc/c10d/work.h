@@ -5,13 +5,15 @@
 #include <torch/csrc/distributed/c10d/Work.hpp>
 #include <vector>
 
+#include "c10d/torch_release.h"
+
 namespace pinnedpg {
 
 /// A call that is under way or done. It runs whether or not anyone keeps or waits for it.
 class WorkPinned : public c10d::Work {
  public:
   WorkPinned(int rank, c10d::OpType op, const char* name, const char* title, uint64_t sequence,
-             std::vector<at::Tensor> inputs, std::vector<at::Tensor> outputs);
+             std::chrono::milliseconds timeout, std::vector<at::Tensor> inputs, std::vector<at::Tensor> outputs);
 
   /// Waits without a limit of its own (0 or less): the call itself ends at its group's time-out. A shorter wait that is
   /// over raises and leaves the call running.
@@ -23,6 +25,9 @@ class WorkPinned : public c10d::Work {
   /// Milliseconds from the call to its end.
   float getDuration() const override;
   uint64_t getSequencenumber() const override { return sequence_; }
+#ifdef PINNEDPG_TORCH_HAS_WORK_TIMEOUT
+  std::chrono::milliseconds getTimeout() const override { return timeout_; }
+#endif
 
   /// The call is over: with an error, or well.
   void complete(std::exception_ptr error);
@@ -32,6 +37,7 @@ class WorkPinned : public c10d::Work {
 
   const char* name_;
   const uint64_t sequence_;
+  const std::chrono::milliseconds timeout_;  ///< of the call
   const std::vector<at::Tensor> outputs_;
   c10::intrusive_ptr<c10::ivalue::Future> future_;  ///< made for the first who asks
   const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
