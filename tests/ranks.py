@@ -151,16 +151,17 @@ class _Pool:
         self._context = _server()
         self._folder = tempfile.TemporaryDirectory(prefix="pinnedpg-tests-")
         self._store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        self._workers: list[_Worker] = []
+        self._workers: dict[int, _Worker] = {}  # by rank: DTensor remembers which one a process was
         self._numbers = itertools.count()
         self._runs = itertools.count()
         self.busy = False
 
     def start(self, fn: Callable, count: int, args: tuple, setup: Setup, threads: int) -> Run:
         assert not self.busy, "one run at a time: ask the last one for its outcomes first"
-        while len(self._workers) < count:
-            self._workers.append(_Worker(self._context, self._folder.name, next(self._numbers)))
-        workers = self._workers[:count]
+        for rank in set(range(count)) - self._workers.keys():
+            number = next(self._numbers)
+            self._workers[rank] = _Worker(self._context, self._folder.name, number)
+        workers = [self._workers[rank] for rank in range(count)]
         prefix = f"run{next(self._runs)}"
         for rank, one in enumerate(workers):
             one.connection.send(
@@ -172,10 +173,10 @@ class _Pool:
     def kill(self, workers: list[_Worker]) -> None:
         for one in workers:
             one.kill()
-            self._workers.remove(one)
+        self._workers = {r: one for r, one in self._workers.items() if one not in workers}
 
     def close(self) -> None:
-        self.kill(list(self._workers))
+        self.kill(list(self._workers.values()))
 
 
 _pool: _Pool | None = None
