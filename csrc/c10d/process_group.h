@@ -145,6 +145,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   std::atomic<bool> coalescing_{false};
   std::vector<WorkPtr> coalesced_;
   std::map<std::string, c10::weak_intrusive_ptr<ProcessGroupPinned>> children_;  ///< of split, by name
+  std::map<std::string, int> splits_;  ///< how many, by their members: equal on all of these
   int shrunk_ = 0;
   std::atomic<int> monitored_{0};
 };

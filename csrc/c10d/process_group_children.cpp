@@ -28,7 +28,7 @@ pinnedpg::Options ProcessGroupPinned::child_options(const c10::intrusive_ptr<c10
   return options;
 }
 
-BackendPtr ProcessGroupPinned::split(const c10::intrusive_ptr<c10d::Store>& store, const std::vector<int>& ranks,
+BackendPtr ProcessGroupPinned::split(const c10::intrusive_ptr<c10d::Store>& /*store*/, const std::vector<int>& ranks,
                                      const c10::intrusive_ptr<c10d::Backend::Options>& opts) {
   const auto own = std::find(ranks.begin(), ranks.end(), getRank());
   if (own == ranks.end()) return nullptr;
@@ -38,6 +38,11 @@ BackendPtr ProcessGroupPinned::split(const c10::intrusive_ptr<c10d::Store>& stor
   c10::weak_intrusive_ptr<ProcessGroupPinned>& known =
       children_.try_emplace(options.group_name, c10::intrusive_ptr<ProcessGroupPinned>()).first->second;
   if (auto child = known.lock()) return child;
+  // Neither torch's store for the child nor its name, from which that comes: torch (2.13) makes the name from the
+  // number of groups that the rank is in, so the members of one child may have different ones.
+  std::string members;
+  for (const int rank : ranks) members += concat(rank, ",");
+  auto store = c10::make_intrusive<c10d::PrefixStore>(concat("split/", members, "/", ++splits_[members]), store_);
   auto child = c10::make_intrusive<ProcessGroupPinned>(store, static_cast<int>(own - ranks.begin()),
                                                        static_cast<int>(ranks.size()), options);
   known = child;
