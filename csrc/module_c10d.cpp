@@ -82,6 +82,8 @@ void bind_c10d(py::module_& module) {
       .def(
           "perform_nocolor_split", [](ProcessGroupPinned&, const py::object&) {}, py::arg("device"),
           "For ranks that a split leaves out: there is nothing that they have to do.")
+      .def("get_error", &ProcessGroupPinned::getError, py::call_guard<py::gil_scoped_release>(),
+           "Whether the group can go on (SUCCESS) or has failed.")
       .def_property_readonly(
           "options",
           [](ProcessGroupPinned& self) {

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, SupportsFloat, SupportsIndex, final
 
 import torch
-from torch._C._distributed_c10d import Backend, Store
+from torch._C._distributed_c10d import Backend, ErrorType, Store
 from typing_extensions import Self
 
 # csrc/module.cpp
@@ -51,6 +51,7 @@ class ProcessGroupPinned(Backend):
     @property
     def options(self) -> Options: ...
     def perform_nocolor_split(self, device: object) -> None: ...
+    def get_error(self) -> ErrorType: ...
 
 # csrc/module_tp_streams.cpp
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""What c10d gives beside collectives: batches, coalescing, works, objects, the debug wrapper."""
+"""What c10d gives beside collectives: batches, coalescing, works, objects, options."""
 
 import copy
 from datetime import timedelta
@@ -11,7 +11,6 @@ import torch
 import torch.distributed as dist
 from clients import WORLDS
 from torch.distributed import distributed_c10d as c10d
-from torch.profiler import ProfilerActivity, profile
 from worker import Setup
 
 import pinnedpg
@@ -201,27 +200,3 @@ def settings():
 @pytest.mark.parametrize("world", WORLDS)
 def test_options_and_time_out(world):
     ranks.run(settings, world, setup=Setup(options={"depth": 8}))
-
-
-def profiled():
-    rank, world = dist.get_rank(), dist.get_world_size()
-    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
-        dist.all_reduce(mine(5))
-        dist.all_gather_into_tensor(torch.empty(5 * world), mine(5))
-        dist.barrier()
-        send = dist.isend(mine(6), (rank + 1) % world)
-        dist.recv(torch.empty(6), (rank - 1) % world)
-        send.wait()
-    names = {event.key for event in recorded.key_averages()}
-    return sorted(name for name in names if name.startswith("pinned:"))
-
-
-TITLES = [
-    f"pinned:{name}" for name in ("all_gather_into_tensor", "all_reduce", "barrier", "recv", "send")
-]
-
-
-@pytest.mark.parametrize("world", WORLDS)
-def test_profiler(world):
-    for names in ranks.run(profiled, world):
-        assert names == TITLES

@@ -179,3 +179,20 @@ def test_lists_that_overlap_are_refused(alone, call):
     base = torch.ones(30)
     with pytest.raises(ValueError, match="must not overlap"):
         getattr(devices, call)([base[:20], base[10:]])
+
+
+SINGLE = [
+    (lambda g: g.gather([[t(1), t(1)]], [t(1), t(1)]), "gather: there must be one input; got 2"),
+    (lambda g: g.scatter([t(1), t(1)], [[t(1)]]), "scatter: there must be one output; got 2"),
+    (lambda g: g.send([t(1), t(1)], 0, 0), "send: there must be one tensor; got 2"),
+    (lambda g: g.recv([t(1), t(1)], 0, 0), "recv: there must be one tensor; got 2"),
+    (lambda g: g.recv_anysource([], 0), "recv: there must be one tensor; got 0"),
+]
+
+
+@pytest.mark.parametrize(("call", "text"), SINGLE)
+def test_calls_of_c10d_that_know_no_lists_say_so(alone, call, text):
+    group = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+    with pytest.raises(ValueError, match=text):
+        call(group)
+    devices.barrier()

@@ -110,11 +110,12 @@ def test_programs(launcher, world_size):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("world_size", [2, 3, 4, 5])
 @pytest.mark.parametrize("launcher", ["processes", "threads"])
 def test_ten_thousand_programs(launcher, world_size):
-    check(launcher, world_size, range(1000, 2250), timeout_s=1700.0)
+    """A quarter of them: that many for each launcher in all."""
+    check(launcher, world_size, range(1000, 3500), timeout_s=500.0)
 
 
 def swapped(_):

@@ -112,7 +112,7 @@ WRONG_CALLS = {
     "all_reduce: shapes": (lambda c: all_reduce(c, tensors=matrices(2, 8, 7)), r"tensors\[1\] must have 2 rows of 8 elements like tensors\[0\]; got 2 rows of 7"),
     "all_reduce: residual shape": (lambda c: all_reduce(c, residuals=matrices(1, 8, 8)), r"residuals\[0\] must have 2 rows"),
     "all_reduce: dtypes": (lambda c: all_reduce(c, residuals=matrices(2, 8, 8, dtype=torch.float)), r"residuals\[0\] must be torch.float16 like tensors\[0\]; got torch.float32"),
-    "all_reduce: no sum": (lambda c: all_reduce(c, tensors=matrices(2, 8, 8, dtype=torch.bits8), residuals=matrices(2, 8, 8, dtype=torch.bits8)), r"tensors\[0\] must be of a type that can be summed; got torch.Bits8"),
+    "all_reduce: no sum": (lambda c: all_reduce(c, tensors=matrices(2, 8, 8, dtype=torch.bits8), residuals=matrices(2, 8, 8, dtype=torch.bits8)), r"tensors\[0\] must be of a type that can be summed; got torch.bits8"),
     "all_reduce: not contiguous": (lambda c: all_reduce(c, tensors=[torch.zeros(2, 9, dtype=half)[:, :8]] * 2), r"tensors\[0\] must be contiguous"),
     "all_reduce: too large": (lambda c: all_reduce(c, tensors=[torch.zeros(2048)] * 2, residuals=[torch.zeros(2048), torch.zeros(2048)]), r"each tensor must fit into pinned_temp\[0\], which has 4096 bytes; got 8192 bytes"),
     "all_reduce: residuals overlap": (lambda c: all_reduce(c, residuals=list(across(c))), r"residuals\[1\] must not overlap residuals\[0\] unless it is the same tensor"),

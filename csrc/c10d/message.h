@@ -60,7 +60,7 @@ struct Message {
   std::string to_string() const { return describe(dtype, region.bytes(), tag); }
 
   static std::string describe(const std::array<char, 16>& dtype, uint64_t bytes, int tag) {
-    return concat(bytes, " bytes of ", dtype.data(), " with tag ", tag);
+    return concat(bytes, " bytes of ", dtype_text(dtype), " with tag ", tag);
   }
 };
 

@@ -46,7 +46,11 @@ ReduceOp op_of(const c10d::ReduceOp& op) {
 double factor_of(const c10d::ReduceOp& op) {
   const auto* supplement = static_cast<const PremulFactor*>(op.supplement_.get());
   PINNEDPG_CHECK(supplement != nullptr, "reduction: PREMUL_SUM must carry a factor; got none");
-  return supplement->tensor_factor.defined() ? supplement->tensor_factor.item<double>() : supplement->double_factor;
+  const at::Tensor& tensor = supplement->tensor_factor;
+  if (!tensor.defined()) return supplement->double_factor;
+  PINNEDPG_CHECK(!tensor.is_complex(), "reduction: the factor of a PREMUL_SUM must be real; got one of torch.",
+                 dtype_text(dtype_label(tensor.scalar_type())));
+  return tensor.item<double>();
 }
 
 c10::intrusive_ptr<Options> bounded_options(const Options& given) {
@@ -162,7 +166,7 @@ void ProcessGroupPinned::label_reduction(Request& request, const c10d::ReduceOp&
   const ReduceOp ours = op_of(op);
   const std::optional<DType> dtype = dtype_of(request.tensors.type());
   PINNEDPG_CHECK(dtype && can_reduce({*dtype, ours}), request.label.name(), ": ", op_name(ours),
-                 " must be defined for the type; got torch.", dtype_label(request.tensors.type()).data());
+                 " must be defined for the type; got torch.", dtype_text(dtype_label(request.tensors.type())));
   request.label.reduces = static_cast<uint8_t>(1 + static_cast<int>(ours));
   if (ours == ReduceOp::kPremulSum) request.label.factor = factor_of(op);
 }

@@ -38,6 +38,10 @@ class ProcessGroupPinned final : public c10d::Backend {
 
   WorkPtr broadcast(TensorList& tensors, const c10d::BroadcastOptions& opts) override;
   WorkPtr allreduce(TensorList& tensors, const c10d::AllreduceOptions& opts) override;
+  /// Says that sparse tensors must be made dense.
+  WorkPtr allreduce_sparse(TensorList& tensors, const c10d::AllreduceOptions& opts) override {
+    return allreduce(tensors, opts);
+  }
   WorkPtr reduce(TensorList& tensors, const c10d::ReduceOptions& opts) override;
   WorkPtr allgather(std::vector<TensorList>& outputs, TensorList& inputs, const c10d::AllgatherOptions& opts) override;
   WorkPtr _allgather_base(at::Tensor& output, at::Tensor& input, const c10d::AllgatherOptions& opts) override;
@@ -79,7 +83,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   c10::intrusive_ptr<Backend> merge(const c10::intrusive_ptr<c10d::Store>& store,
                                     const c10::intrusive_ptr<Backend::Options>& opts, const int& rank,
                                     const int& size) override;
-  /// A group of the ranks that stay, which alone call it; the others may be gone.
+  /// A group of the ranks that stay, which alone call it; the others may be gone. A flag other than 0 aborts this one.
   bool supportsShrinking() const override { return true; }
   c10::intrusive_ptr<Backend> shrink(const std::vector<int64_t>& ranks_to_exclude, int shrink_flags,
                                      const c10::intrusive_ptr<Backend::Options>& opts_override) override;
@@ -150,7 +154,9 @@ class ProcessGroupPinned final : public c10d::Backend {
   void check_own() const;
   /// Keeps the work for endCoalescing, where that will be called.
   WorkPtr note(WorkPtr work);
-  pinnedpg::Options child_options(const c10::intrusive_ptr<Backend::Options>& given) const;
+  /// For a group of those of this one's ranks; none where they are not known.
+  pinnedpg::Options child_options(const c10::intrusive_ptr<Backend::Options>& given,
+                                  const std::vector<int>& ranks) const;
   uint16_t check_length(const Request& request, size_t tensors) const;
   int check_root(const Request& request, int64_t root, int64_t tensor, size_t tensors) const;
   WorkPtr post(c10d::OpType op, const char* name, const char* title, TensorList& tensors, int peer, int tag);
@@ -179,6 +185,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   std::atomic<Batch> batch_{Batch::kNone};  ///< failed: torch may never end it, so it keeps no more than it must
   std::vector<WorkPtr> coalesced_;
   std::map<std::string, c10::weak_intrusive_ptr<ProcessGroupPinned>> children_;  ///< of split, by name
+  std::map<std::string, int> splits_;  ///< how many, by their members: equal on all of these
   int shrunk_ = 0;
   std::atomic<int> monitored_{0};
 };

@@ -10,27 +10,39 @@ namespace pinnedpg {
 
 using BackendPtr = c10::intrusive_ptr<c10d::Backend>;
 
-pinnedpg::Options ProcessGroupPinned::child_options(const c10::intrusive_ptr<c10d::Backend::Options>& given) const {
+pinnedpg::Options ProcessGroupPinned::child_options(const c10::intrusive_ptr<c10d::Backend::Options>& given,
+                                                    const std::vector<int>& ranks) const {
   const auto* ours = dynamic_cast<const pinnedpg::Options*>(given.get());
   pinnedpg::Options options = ours != nullptr ? *ours : *options_;
   if (ours == nullptr && given) {
     options.timeout = given->timeout;
     options.group_name = given->group_name;
-    options.global_ranks_in_group = given->global_ranks_in_group;
+  }
+  // torch hands on those of this group; it says nothing of them in the default group, where they are the ranks.
+  const auto& own = options_->global_ranks_in_group;
+  options.global_ranks_in_group.clear();
+  for (const int rank : ranks) {
+    const auto i = static_cast<size_t>(rank);
+    options.global_ranks_in_group.push_back(own.empty() ? i : own[i]);
   }
   return options;
 }
 
-BackendPtr ProcessGroupPinned::split(const c10::intrusive_ptr<c10d::Store>& store, const std::vector<int>& ranks,
+BackendPtr ProcessGroupPinned::split(const c10::intrusive_ptr<c10d::Store>& /*store*/, const std::vector<int>& ranks,
                                      const c10::intrusive_ptr<c10d::Backend::Options>& opts) {
   const auto own = std::find(ranks.begin(), ranks.end(), getRank());
   if (own == ranks.end()) return nullptr;
-  const pinnedpg::Options options = child_options(opts);
+  const pinnedpg::Options options = child_options(opts, ranks);
   // torch asks once for each type of device, with one store and name: one child serves all.
   std::lock_guard lock(mutex_);
   c10::weak_intrusive_ptr<ProcessGroupPinned>& known =
       children_.try_emplace(options.group_name, c10::intrusive_ptr<ProcessGroupPinned>()).first->second;
   if (auto child = known.lock()) return child;
+  // Neither torch's store for the child nor its name, from which that comes: torch (2.13) makes the name from the
+  // number of groups that the rank is in, so the members of one child may have different ones.
+  std::string members;
+  for (const int rank : ranks) members += concat(rank, ",");
+  auto store = c10::make_intrusive<c10d::PrefixStore>(concat("split/", members, "/", ++splits_[members]), store_);
   auto child = c10::make_intrusive<ProcessGroupPinned>(store, static_cast<int>(own - ranks.begin()),
                                                        static_cast<int>(ranks.size()), options);
   known = child;
@@ -40,10 +52,10 @@ BackendPtr ProcessGroupPinned::split(const c10::intrusive_ptr<c10d::Store>& stor
 BackendPtr ProcessGroupPinned::merge(const c10::intrusive_ptr<c10d::Store>& store,
                                      const c10::intrusive_ptr<c10d::Backend::Options>& opts, const int& rank,
                                      const int& size) {
-  return c10::make_intrusive<ProcessGroupPinned>(store, rank, size, child_options(opts));
+  return c10::make_intrusive<ProcessGroupPinned>(store, rank, size, child_options(opts, {}));
 }
 
-BackendPtr ProcessGroupPinned::shrink(const std::vector<int64_t>& ranks_to_exclude, int /*shrink_flags*/,
+BackendPtr ProcessGroupPinned::shrink(const std::vector<int64_t>& ranks_to_exclude, int shrink_flags,
                                       const c10::intrusive_ptr<c10d::Backend::Options>& opts_override) {
   return with_torch_errors([&] {
     std::vector<int> ranks;
@@ -58,10 +70,12 @@ BackendPtr ProcessGroupPinned::shrink(const std::vector<int64_t>& ranks_to_exclu
     const auto own = std::find(ranks.begin(), ranks.end(), getRank());
     PINNEDPG_CHECK(own != ranks.end(), "shrink: it must be called on the ranks that stay; rank ", getRank(),
                    " is to be excluded");
+    if (shrink_flags != 0) abort();
     // The ranks that stay shrink their group equally often.
     auto store = c10::make_intrusive<c10d::PrefixStore>(concat("shrink/", ++shrunk_), store_);
-    return BackendPtr(c10::make_intrusive<ProcessGroupPinned>(
-        store, static_cast<int>(own - ranks.begin()), static_cast<int>(ranks.size()), child_options(opts_override)));
+    return BackendPtr(c10::make_intrusive<ProcessGroupPinned>(store, static_cast<int>(own - ranks.begin()),
+                                                              static_cast<int>(ranks.size()),
+                                                              child_options(opts_override, ranks)));
   });
 }
 

@@ -7,6 +7,7 @@
 #include <c10/core/GradMode.h>
 
 #include "base/check.h"
+#include "memory/label.h"
 
 namespace pinnedpg {
 
@@ -28,7 +29,7 @@ void Tensors::check(const at::Tensor& tensor, const char* what) {
                  tensor.device(), ". This version moves CPU tensors only");
   if (type_ == at::ScalarType::Undefined) type_ = tensor.scalar_type();
   PINNEDPG_CHECK(tensor.scalar_type() == type_, operation_, ": ", what, " must be of the type of the others, torch.",
-                 dtype_label(type_).data(), "; got torch.", dtype_label(tensor.scalar_type()).data());
+                 dtype_text(dtype_label(type_)), "; got torch.", dtype_text(dtype_label(tensor.scalar_type())));
 }
 
 Region Tensors::keep(at::Tensor tensor) {

@@ -51,6 +51,14 @@ std::vector<at::Tensor> WorkAll::result() {
   return all;
 }
 
+float WorkAll::getDuration() const {
+  float longest = 0;
+  for (const auto& work : works_) longest = std::max(longest, work->getDuration());
+  return longest;
+}
+
+uint64_t WorkAll::getSequencenumber() const { return works_.empty() ? 0 : works_.back()->getSequencenumber(); }
+
 c10::intrusive_ptr<c10::ivalue::Future> WorkAll::getFuture() {
   const auto tensors = c10::ListType::create(c10::TensorType::get());
   c10::List<c10::intrusive_ptr<c10::ivalue::Future>> futures(c10::FutureType::create(tensors));

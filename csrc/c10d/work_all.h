@@ -20,6 +20,10 @@ class WorkAll final : public c10d::Work {
   /// The outputs of all calls, one after the other; so is the future's value.
   std::vector<at::Tensor> result() override;
   c10::intrusive_ptr<c10::ivalue::Future> getFuture() override;
+  /// That of the call which took longest.
+  float getDuration() const override;
+  /// That of the last call.
+  uint64_t getSequencenumber() const override;
 
  private:
   const std::vector<c10::intrusive_ptr<c10d::Work>> works_;

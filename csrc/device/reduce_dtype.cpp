@@ -2,7 +2,7 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "device/reduce_dtype.h"
 
-#include <string_view>
+#include <string>
 
 namespace pinnedpg {
 
@@ -20,7 +20,7 @@ std::optional<DType> dtype_of(c10::ScalarType type) {
 
 std::array<char, 16> dtype_label(c10::ScalarType type) {
   const std::optional<DType> dtype = dtype_of(type);
-  const std::string_view name = dtype ? dtype_name(*dtype) : c10::toString(type);
+  const std::string name(dtype ? dtype_name(*dtype) : c10::getDtypeNames(type).first);
   std::array<char, 16> label{};
   name.copy(label.data(), label.size());
   return label;

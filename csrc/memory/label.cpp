@@ -33,7 +33,7 @@ const char* Label::name() const {
 
 std::string Label::to_string() const {
   if (kind == CallKind::kBarrier || kind == CallKind::kTpCrossDeviceBarrier) return concat(name(), "()");
-  std::string text = concat(name(), "(", std::string(dtype.data(), ::strnlen(dtype.data(), dtype.size())));
+  std::string text = concat(name(), "(", dtype_text(dtype));
   if (kind == CallKind::kAllToAll && layout != 0) return text + ", with sizes for each pair of ranks)";
   text += concat("[", count, "]");
   if (layout != 0) text += concat(" in sizes #", std::hex, layout % 0x10000);
@@ -41,6 +41,10 @@ std::string Label::to_string() const {
   if (root >= 0) text += concat(kind < CallKind::kTpBroadcast ? ", root " : ", buffer ", root);
   if (tensors != 1) text += concat(", ", tensors, " tensors");
   return text + ")";
+}
+
+std::string dtype_text(const std::array<char, 16>& dtype) {
+  return {dtype.data(), ::strnlen(dtype.data(), dtype.size())};
 }
 
 }  // namespace pinnedpg

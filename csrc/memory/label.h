@@ -45,4 +45,7 @@ struct Label {
   const char* name() const;
 };
 
+/// The name of a type in a label, which fills all of it or ends with a 0.
+std::string dtype_text(const std::array<char, 16>& dtype);
+
 }  // namespace pinnedpg

@@ -27,8 +27,7 @@ std::string Signature::to_string() const {
   std::string text = concat(label().name(), "(");
   if (kind == CallKind::kTpCrossDeviceBarrier)
     return concat(text, split_name(type), ", stage ", stage, ", then ", next_stage, ")");
-  text += concat(std::string(dtype.data(), ::strnlen(dtype.data(), dtype.size())), "[", rows, ", ", cols, "], buffer ",
-                 buffer);
+  text += concat(dtype_text(dtype), "[", rows, ", ", cols, "], buffer ", buffer);
   if (type >= 0) text += concat(", ", split_name(type));
   if (kind == CallKind::kTpGather)
     text += concat(" to ", type_target < 0 ? std::to_string(type_target) : split_name(type_target));

@@ -4,10 +4,9 @@
 
 #include <c10/core/ScalarType.h>
 
-#include <cstring>
-
 #include "base/check.h"
 #include "device/reduce_dtype.h"
+#include "memory/label.h"
 
 namespace pinnedpg::tp {
 
@@ -101,9 +100,6 @@ void check_clear(const Argument& argument, const Matrix& matrix, const Region& s
                  "], which the call writes, unless it is the very place of its own data there");
 }
 
-std::string type_name(at::ScalarType type) {
-  const std::array<char, 16> label = dtype_label(type);
-  return concat("torch.", std::string(label.data(), ::strnlen(label.data(), label.size())));
-}
+std::string type_name(at::ScalarType type) { return concat("torch.", dtype_text(dtype_label(type))); }
 
 }  // namespace pinnedpg::tp

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""What a Work promises, and the calls of a Backend that no collective needs."""
+
+import time
+from datetime import timedelta
+
+import pytest
+import ranks
+import torch
+import torch.distributed as dist
+from reductions import reduce_scatter_single
+from torch.profiler import ProfilerActivity, profile
+from worker import Setup
+
+from pinnedpg import Options
+
+LAUNCHERS = ["processes", "threads"]
+CPU = torch.device("cpu")
+ranks.PRELOADED.append("torch.profiler")
+ErrorType = torch._C._distributed_c10d.ErrorType
+
+
+def group():
+    return dist.distributed_c10d._get_default_group()
+
+
+def backend():
+    return group()._get_backend(CPU)
+
+
+def error_of(call):
+    try:
+        call()
+    except dist.DistBackendError as error:
+        return str(error)
+    return ""
+
+
+def failing():
+    """The ranks' calls do not fit together: all that a work can say must say so."""
+    assert backend().get_error() == ErrorType.SUCCESS
+    work = dist.all_reduce(torch.ones(2 + dist.get_rank()), async_op=True)
+    future = work.get_future()
+    texts = [error_of(work.wait), error_of(work.wait), error_of(future.wait)]
+    texts.append(str(work.exception()))
+    late = dist.Work.get_future(work)  # asked for once the work is over
+    texts.append(error_of(late.wait))
+    assert work.is_completed() and not work.is_success()
+    assert backend().get_error() == ErrorType.COMM_ERROR
+    return texts
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_failed_work_says_why_in_every_way(launcher):
+    for texts in ranks.run(failing, 2, launcher=launcher):
+        assert all("float32[2]" in text and "float32[3]" in text for text in texts), texts
+
+
+def under_way():
+    """Rank 1 comes late: until then the work of rank 0 has no result, and no error either."""
+    tensor = torch.ones(3)
+    if dist.get_rank() == 1:
+        time.sleep(0.2)
+        dist.all_reduce(tensor)
+        return True
+    work = dist.all_reduce(tensor, async_op=True)
+    states = work.is_completed(), work.exception()
+    for early in (work.result, work._get_duration):
+        with pytest.raises(RuntimeError, match="once the work is done; wait for it first"):
+            early()
+    with pytest.raises(dist.DistBackendError, match="not done after 0.02 s"):
+        work.wait(timedelta(milliseconds=20))
+    assert work.wait() and work.wait(timedelta(seconds=1))
+    assert work.is_success() and work.exception() is None and work._get_duration() > 100
+    with pytest.raises(RuntimeError, match="correspond to a recv"):
+        work._source_rank()
+    (result,) = work.result()
+    return states == (False, None) and result.data_ptr() == tensor.data_ptr()
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_work_under_way(launcher):
+    assert ranks.run(under_way, 2, launcher=launcher) == [True, True]
+
+
+def call_with_a_time_out():
+    """A time-out of the call, where its options take one, and not the group's."""
+    if dist.get_rank() == 1:
+        time.sleep(1.0)
+        return ""
+    options = dist.BarrierOptions()
+    options.timeout = timedelta(milliseconds=200)
+    return error_of(lambda: group().barrier(options).wait())
+
+
+def test_a_call_has_a_time_out_of_its_own():
+    text = ranks.run(call_with_a_time_out, 2)[0]
+    assert "barrier: rank 0 waited 0.2" in text and "for rank 1" in text, text
+
+
+def shorter():
+    group().set_timeout(timedelta(milliseconds=300))
+    if dist.get_rank() == 1:
+        time.sleep(1.0)
+        return ""
+    return error_of(lambda: dist.all_reduce(torch.ones(3), async_op=True).wait())
+
+
+def test_set_timeout_counts_for_the_calls_after_it():
+    text = ranks.run(shorter, 2)[0]
+    assert "all_reduce: rank 0 waited 0.3" in text, text
+
+
+def coalesced_work():
+    own, tensors = backend(), [torch.ones(2), torch.ones(3)]
+    own._start_coalescing()
+    for tensor in tensors:
+        dist.all_reduce(tensor, async_op=True)
+    work = own._end_coalescing()
+    values = work.get_future().wait()
+    assert work.wait() and work.wait(timedelta(seconds=1)) and work.exception() is None
+    assert work.is_completed() and work.is_success() and work._get_duration() >= 0
+    places = [tensor.data_ptr() for tensor in tensors]
+    assert [value.data_ptr() for value in values] == places
+    assert [result.data_ptr() for result in work.result()] == places
+    own._start_coalescing()
+    nothing = own._end_coalescing()
+    return nothing.wait() and nothing.is_completed() and nothing.get_future().wait() == []
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_the_work_of_a_batch(launcher):
+    assert ranks.run(coalesced_work, 2, launcher=launcher) == [True, True]
+
+
+def failing_batch():
+    own = backend()
+    own._start_coalescing()
+    dist.all_reduce(torch.ones(1), async_op=True)
+    dist.all_reduce(torch.ones(2 + dist.get_rank()), async_op=True)
+    work = own._end_coalescing()
+    future = work.get_future()
+    return [error_of(work.wait), str(work.exception()), error_of(future.wait)]
+
+
+def test_the_work_of_a_batch_that_fails():
+    for texts in ranks.run(failing_batch, 2):
+        assert all("float32[2]" in text and "float32[3]" in text for text in texts), texts
+
+
+def sequence_numbers():
+    own = backend()
+    own._set_sequence_number_for_group()  # torch's debug wrapper does
+    before = own._get_sequence_number_for_group()
+    dist.all_reduce(torch.ones(1))
+    dist.barrier()
+    after = own._get_sequence_number_for_group()
+    for withheld in (
+        group()._get_sequence_number_for_group,  # torch asks for gloo, NCCL, XCCL or UCC by name
+        group()._set_sequence_number_for_group,
+    ):
+        with pytest.raises(RuntimeError, match="custom does not yet support sequence numbers"):
+            withheld()
+    return after - before
+
+
+def test_sequence_numbers_count_the_calls():
+    assert ranks.run(sequence_numbers, 2) == [2, 2]
+
+
+def titles():
+    rank, world = dist.get_rank(), dist.get_world_size()
+    one, whole = torch.ones(2), torch.ones(2 * world)
+    each = [torch.ones(2) for _ in range(world)]
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
+        dist.all_reduce(one)
+        dist.broadcast(one, 0)
+        dist.reduce(one, 0)
+        dist.all_gather(each, one)
+        dist.gather(one, each if rank == 0 else None, 0)
+        dist.scatter(one, each if rank == 0 else None, 0)
+        dist.reduce_scatter(one, each)
+        reduce_scatter_single(one, whole)
+        dist.all_to_all([torch.empty(2) for _ in each], each)
+        dist.all_to_all_single(torch.empty(2 * world), whole)
+        send = dist.isend(one, 1 - rank)
+        dist.recv(torch.empty(2))
+        send.wait()
+        dist.all_reduce(one, async_op=True).wait()
+    events = [event for event in recorded.events() if event.name.startswith("pinned:")]
+    return sorted(event.name.removeprefix("pinned:") for event in events)
+
+
+def test_the_profiler_sees_every_call():
+    wanted = "all_gather all_reduce all_reduce all_to_all all_to_all_single broadcast gather"
+    wanted += " recvAnySource reduce reduce_scatter reduce_scatter_tensor scatter send"
+    assert ranks.run(titles, 2) == [wanted.split()] * 2
+
+
+def own_options():
+    """torch writes the child's name and time-out into what it gets: that must be a copy."""
+    before, child = backend().options, group().split_group([0, 1], group_name="child")
+    own = child._get_backend(CPU)
+    assert own.options.group_name == "child" and own.options.global_ranks_in_group == [0, 1]
+    after = backend().options
+    assert (after.group_name, after._timeout) == (before.group_name, before._timeout)
+    assert isinstance(own.options, Options) and own.options.depth == before.depth == 8
+    return own.get_error() == ErrorType.SUCCESS
+
+
+def test_a_child_does_not_write_into_its_parents_options():
+    assert ranks.run(own_options, 2, setup=Setup(options={"depth": 8})) == [True, True]
+
+
+def left_twice():
+    own = backend()
+    dist.barrier()
+    own.shutdown()
+    own.shutdown()
+    own.abort()
+    own.abort()
+    return error_of(dist.barrier)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_abort_and_shutdown_may_come_again(launcher):
+    for text in ranks.run(left_twice, 2, launcher=launcher):
+        assert "destroyed" in text or "aborted" in text, text
+
+
+def told_of_an_abort():
+    dist.barrier()
+    if dist.get_rank() == 0:
+        backend().abort()
+    deadline = time.monotonic() + 5
+    while backend().get_error() == ErrorType.SUCCESS and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return backend().get_error() == ErrorType.COMM_ERROR
+
+
+def test_get_error_sees_what_another_rank_has_aborted():
+    assert ranks.run(told_of_an_abort, 2) == [True, True]
