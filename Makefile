@@ -1,4 +1,4 @@
-# make demo | test | lint | format | tsan | clean
+# make demo | test | clients | lint | format | tsan | clean
 #
 # Uses the python3 on PATH where it already has torch; else makes .venv with TORCH in it.
 PYTHON ?= python3
@@ -22,12 +22,13 @@ SOURCES := $(shell find csrc -type d -o -name '*.cpp' -o -name '*.cu' -o -name '
 TORCH_IS := $(shell $(PY) -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null)
 SETTINGS := $(shell echo '$(PINNEDPG_CUDA)|$(PINNEDPG_WERROR)|$(PINNEDPG_SANITIZE)|$(TORCH_CUDA_ARCH_LIST)|$(CUDA_HOME)|$(CXX)' | cksum | cut -d' ' -f1)
 BUILT := build/made-$(or $(TORCH_IS),new)-$(SETTINGS)
+CLIENTS := $(BUILT)-clients
 LINT := $(BUILT)-lint
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh')
 # Its scripts, found without an activated environment.
 TOOL = "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')"/
 
-.PHONY: demo test build lint format tsan clean
+.PHONY: demo test build clients lint format tsan clean
 .SILENT:
 
 demo: $(BUILT)
@@ -38,6 +39,9 @@ test: $(BUILT)
 	$(PY) -m pytest tests $(PYTEST_ARGS)
 
 build: $(BUILT)
+
+# The libraries of tests/test_library_*.py and docs/recipes.md, which are skipped without them.
+clients: $(CLIENTS)
 
 .venv/.made:
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
@@ -53,9 +57,13 @@ $(BUILT): $(ENVIRONMENT) $(SOURCES)
 	mkdir -p $(@D) && rm -f build/made-* && touch $@
 	touch "build/made-$$($(PY) -c 'import importlib.metadata as m; print(m.version("torch"))')-$(SETTINGS)"
 
-# pinnedpg is there already: this adds the tools its extra names, and nothing else.
+# pinnedpg is there already: these add what its extra names, and nothing else.
 $(LINT): $(BUILT) pyproject.toml
 	$(PY) -m pip install -q 'pinnedpg[lint]'
+	touch $@
+
+$(CLIENTS): $(BUILT) pyproject.toml
+	$(PY) -m pip install -q 'pinnedpg[clients]'
 	touch $@
 
 lint: $(LINT)

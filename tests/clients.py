@@ -40,6 +40,12 @@ def whole(world_size, step=0):
     return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
 
+def rows(world_size, steps):
+    """Returns the inputs and targets of all steps, in the order of `whole`."""
+    parts = [whole(world_size, step) for step in range(steps)]
+    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
+
+
 def loss(model, data):
     return nn.functional.mse_loss(model(data[0]), data[1])
 

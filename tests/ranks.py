@@ -75,7 +75,7 @@ class _Worker:
 class Run:
     """A function under way on all ranks."""
 
-    def __init__(self, pool: "_Pool", workers: list[_Worker], store: dist.Store):
+    def __init__(self, pool: "Pool", workers: list[_Worker], store: dist.Store):
         self._pool = pool
         self.store = store  # that the ranks meet in
         self._workers = workers
@@ -146,11 +146,14 @@ def _server() -> Any:
     return context
 
 
-class _Pool:
-    def __init__(self):
-        self._context = _server()
+class Pool:
+    """The processes that ranks run in, and the store that they meet in."""
+
+    def __init__(self, context: Any = None):
+        self._context = context or _server()
         self._folder = tempfile.TemporaryDirectory(prefix="pinnedpg-tests-")
         self._store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self.port = self._store.port
         self._workers: dict[int, _Worker] = {}  # by rank: DTensor remembers which one a process was
         self._numbers = itertools.count()
         self._runs = itertools.count()
@@ -165,7 +168,7 @@ class _Pool:
         prefix = f"run{next(self._runs)}"
         for rank, one in enumerate(workers):
             one.connection.send(
-                worker.Job(fn, args, setup, rank, count, threads, self._store.port, prefix)
+                worker.Job(fn, args, setup, rank, count, threads, self.port, prefix)
             )
         self.busy = True
         return Run(self, workers, dist.PrefixStore(prefix, self._store))
@@ -179,13 +182,13 @@ class _Pool:
         self.kill(list(self._workers.values()))
 
 
-_pool: _Pool | None = None
+_pool: Pool | None = None
 
 
-def _the_pool() -> _Pool:
+def _the_pool() -> Pool:
     global _pool
     if _pool is None:
-        _pool = _Pool()
+        _pool = Pool()
         atexit.register(_pool.close)
     return _pool
 
