@@ -213,7 +213,7 @@ def aborted(how, is_async):
     dist.barrier()
     group = dist.distributed_c10d._get_default_group()
     if rank == 1:  # never calls, until all is over
-        time.sleep(1.0)
+        time.sleep(3.0)
         return attempt(lambda: dist.all_reduce(t(5)))
     if rank == 0:
         threading.Timer(0.3, group.abort if how == "group" else dist.destroy_process_group).start()
@@ -224,7 +224,7 @@ def aborted(how, is_async):
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_abort_from_another_thread_frees_every_rank(launcher, is_async):
     for error in ranks.run(aborted, 3, "group", is_async, launcher=launcher):
-        assert error is not None and "aborted" in error[1] and error[2] < 0.8, error
+        assert error is not None and "aborted" in error[1] and error[2] < 2.5, error
 
 
 def abort_before_any_call():
