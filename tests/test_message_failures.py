@@ -25,6 +25,16 @@ MISFITS = {
 }
 
 
+def failure_of(call, *args):
+    """Returns what the group said when the call failed, and after how many seconds."""
+    began = time.monotonic()
+    try:
+        call(*args)
+    except dist.DistBackendError as error:
+        return str(error), time.monotonic() - began
+    return "", 0.0
+
+
 def misfit(what, early, sender):
     """One side's tensor does not fit the other's; both must raise, and the text name both."""
     rank = dist.get_rank()
@@ -79,12 +89,7 @@ def killed(store, rank, world_size, operation, warm):
     if rank == 1:
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGKILL)
-    began = time.monotonic()
-    try:
-        operation(torch.ones(1_000_000), 1)
-    except dist.DistBackendError as error:
-        return str(error), time.monotonic() - began
-    return "", 0.0
+    return failure_of(operation, torch.ones(1_000_000), 1)
 
 
 @pytest.mark.parametrize("warm", [False, True])
@@ -108,12 +113,7 @@ def aborted_by_a_third(with_collectives):
     if rank != 2:
         time.sleep(1.5)
         return "", 0.0
-    began = time.monotonic()
-    try:
-        dist.recv(torch.ones(1), 1)
-    except dist.DistBackendError as error:
-        return str(error), time.monotonic() - began
-    return "", 0.0
+    return failure_of(dist.recv, torch.ones(1), 1)
 
 
 @pytest.mark.parametrize("with_collectives", [False, True])
@@ -177,12 +177,7 @@ def killed_while_it_sends(store, rank, world_size, source):
     work = dist.irecv(torch.ones(1 << 20), source)
     time.sleep(0.3)
     os.kill(pids[1], signal.SIGKILL)
-    began = time.monotonic()
-    try:
-        work.wait()
-    except dist.DistBackendError as error:
-        return str(error), time.monotonic() - began
-    return "", 0.0
+    return failure_of(work.wait)
 
 
 @pytest.mark.parametrize("source", [1, None], ids=["named", "any"])
@@ -199,12 +194,7 @@ def left_after_collectives():
         time.sleep(1.5)
         return "", 0.0
     time.sleep(0.3)
-    began = time.monotonic()
-    try:
-        dist.recv(torch.ones(1), 1)
-    except dist.DistBackendError as error:
-        return str(error), time.monotonic() - began
-    return "", 0.0
+    return failure_of(dist.recv, torch.ones(1), 1)
 
 
 def test_a_rank_that_left_after_collectives_is_not_waited_for():
