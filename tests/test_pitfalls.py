@@ -17,6 +17,7 @@ import torch.distributed as dist
 from cases import all_gather_single
 from reductions import reduce_scatter_single
 from torch.distributed.device_mesh import init_device_mesh
+from torch_release import RELEASE
 from worker import Setup
 
 import pinnedpg
@@ -89,7 +90,7 @@ def mesh_by_splits():
 def test_a_mesh_splits_a_group_bound_to_a_device():
     grid = torch.arange(4.0).view(2, 2)
     for rank, (splits, sums) in enumerate(ranks.run(bound, 4, mesh_by_splits, setup=BARE)):
-        assert splits == 2
+        assert splits == (2 if RELEASE > (2, 11) else 0)  # torch 2.11 makes new groups
         assert sums == [grid[:, rank % 2].sum(), grid[rank // 2].sum()]
 
 

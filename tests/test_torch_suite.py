@@ -15,7 +15,6 @@ LIMIT_S = 900
 @pytest.mark.timeout(LIMIT_S + 30)
 @pytest.mark.parametrize("world", [2, 3, 4])
 def test_as_gloo(world):
-    pytest.importorskip("expecttest", reason="torch's tests need it; make clients installs it")
     ran = subprocess.run(
         [sys.executable, str(launch.ROOT / "tests" / "torch_suite.py"), "--world", str(world)],
         stdout=subprocess.PIPE,
