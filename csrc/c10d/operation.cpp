@@ -8,35 +8,26 @@
 
 namespace pinnedpg {
 
-Operation::Operation(std::shared_ptr<Team> meeting, std::shared_ptr<Team> team, Tensors tensors, const Label& label,
-                     std::chrono::milliseconds timeout, Plan plan, c10::intrusive_ptr<WorkPinned> work)
+Operation::Operation(std::shared_ptr<Team> meeting, std::shared_ptr<Team> team, const Tensors& tensors,
+                     const Label& label, std::chrono::milliseconds timeout, Plan plan, Next next,
+                     c10::intrusive_ptr<WorkPinned> work)
     : meeting_(std::move(meeting)),
       team_(std::move(team)),
-      tensors_(std::move(tensors)),
+      tensors_(tensors),
       plan_(std::move(plan)),
       work_(std::move(work)) {
   call_.label = meeting_call_.label = label;
   call_.timeout = meeting_call_.timeout = timeout;
-  if (meeting_) meeting_call_.legs = {collectives::barrier()};
+  call_.next = std::move(next);
+  if (meeting_) meeting_call_.legs = {collectives::barrier({})};
 }
 
 void Operation::prepare() {
   tensors_.read();
   Communicator& communicator = team_->communicator();
   for (int member = 0; member < communicator.local_count(); ++member) {
-    call_.legs.push_back(plan_(communicator.staging().geometry(), member));
+    call_.legs.push_back(plan_(communicator.staging().geometry(), member, std::pmr::get_default_resource()));
   }
-}
-
-void Operation::run() {
-  if (meeting_) {
-    meeting_->connect(call_.label.name(), call_.timeout);
-    meeting_->advance(meeting_call_, HostStream::Mode::kBlock);
-  }
-  if (!team_->connected()) team_->connect(call_.label.name(), call_.timeout);
-  prepare();
-  team_->advance(call_, HostStream::Mode::kBlock);
-  tensors_.write_back();
 }
 
 bool Operation::meet() {
@@ -60,7 +51,7 @@ void Operation::finish(std::exception_ptr error) {
   // Whoever waits may rely on nothing of the call being held any more, neither tensors nor the group.
   tensors_ = Tensors(tensors_.operation());
   plan_ = nullptr;
-  call_ = {};
+  call_ = Call();
   team_ = nullptr;
   std::exchange(work_, nullptr)->complete(error);
 }

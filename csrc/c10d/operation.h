@@ -14,22 +14,19 @@
 
 namespace pinnedpg {
 
-/// One call of a process group, from its tensors to its work.
+/// One call of a process group that is queued, from its tensors to its work.
 class Operation final : public Task {
  public:
-  /// The exchanges of local member `member`, for a geometry that is known only once the team is connected.
-  using Plan = std::function<Call::Leg(const Geometry& geometry, int member)>;
+  /// The exchanges of local member `member`, for a geometry that is known only once the team is connected; they are to
+  /// lie in `memory`.
+  using Plan = std::function<Call::Leg(const Geometry& geometry, int member, Memory* memory)>;
+  /// What follows once all exchanges are done (see Call::next).
+  using Next = std::function<bool(Call::Legs&)>;
 
   /// `meeting` is where all ranks compare the call before those of `team` (of as many tensors) exist; null when that is
   /// the same team.
-  Operation(std::shared_ptr<Team> meeting, std::shared_ptr<Team> team, Tensors tensors, const Label& label,
-            std::chrono::milliseconds timeout, Plan plan, c10::intrusive_ptr<WorkPinned> work);
-
-  /// What follows once all exchanges are done (see Call::next).
-  void then(std::function<bool(std::vector<Call::Leg>&)> next) { call_.next = std::move(next); }
-
-  /// All of it, on the calling thread.
-  void run();
+  Operation(std::shared_ptr<Team> meeting, std::shared_ptr<Team> team, const Tensors& tensors, const Label& label,
+            std::chrono::milliseconds timeout, Plan plan, Next next, c10::intrusive_ptr<WorkPinned> work);
 
   bool advance() override;
   void finish(std::exception_ptr error) override;

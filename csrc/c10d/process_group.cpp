@@ -128,38 +128,38 @@ std::shared_ptr<Team> ProcessGroupPinned::team(int tensors) {
   return team;
 }
 
+ProcessGroupPinned::Request::Request(c10d::OpType op, const char* title, const Label& label,
+                                     std::chrono::milliseconds timeout, bool async)
+    : op(op),
+      title(title),
+      timeout(timeout),
+      async(async),
+      has_work(async || at::hasCallbacks()),
+      label(label),
+      tensors(label.name(), memory) {}
+
 ProcessGroupPinned::Request ProcessGroupPinned::request(CallKind kind, c10d::OpType op, const char* title,
                                                         std::chrono::milliseconds timeout, bool async) {
   Label label;
   label.kind = kind;
   if (timeout.count() <= 0) timeout = options_->timeout;
-  return {op, title, label, bounded(timeout), async, Tensors(label.name()), {}, {}};
+  return {op, title, label, bounded(timeout), async || batch_ != Batch::kNone};
 }
 
-ProcessGroupPinned::WorkPtr ProcessGroupPinned::run(Request&& request, Operation::Plan plan,
-                                                    std::function<bool(std::vector<Call::Leg>&)> next) {
-  Label& label = request.label;
-  if (label.kind != CallKind::kBarrier) label.dtype = dtype_label(request.tensors.type());
-  auto work = c10::make_intrusive<WorkPinned>(getRank(), request.op, label.name(), request.title, ++sequence_,
-                                              request.timeout, std::move(request.inputs), std::move(request.outputs));
-  auto operation =
-      std::make_shared<Operation>(label.tensors == 1 ? nullptr : team(1), team(label.tensors),
-                                  std::move(request.tensors), label, request.timeout, std::move(plan), work);
-  if (next) operation->then(std::move(next));
-  if (request.async || batch_ != Batch::kNone || !queue_->try_begin()) {
-    queue_->push(std::move(operation));
-    return note(work);
-  }
-  try {
-    operation->run();
-  } catch (...) {
-    queue_->end();
-    work->complete(std::current_exception());
-    work->wait();  // raises
-  }
-  queue_->end();
-  work->complete(nullptr);
-  return work;
+c10::intrusive_ptr<WorkPinned> ProcessGroupPinned::work_of(Request& request) const {
+  return c10::make_intrusive<WorkPinned>(getRank(), request.op, request.label.name(), request.title, sequence_,
+                                         request.timeout, std::move(request.inputs), std::move(request.outputs));
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::enqueue(Request& request, Operation::Plan plan,
+                                                        const Operation::Next& next) {
+  const Label& label = request.label;
+  auto work = work_of(request);
+  queue_->push(std::make_shared<Operation>(label.tensors == 1 ? nullptr : team(1), team(label.tensors), request.tensors,
+                                           label, request.timeout, std::move(plan), next, work));
+  if (request.async) return note(work);
+  work->wait();
+  return request.has_work ? work : nullptr;
 }
 
 void ProcessGroupPinned::label_reduction(Request& request, const c10d::ReduceOp& op) const {
@@ -188,8 +188,8 @@ int ProcessGroupPinned::check_root(const Request& request, int64_t root, int64_t
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::barrier(const c10d::BarrierOptions& opts) {
   return guarded([&] {
-    return run(request(CallKind::kBarrier, c10d::OpType::BARRIER, "pinned:barrier", opts.timeout, opts.asyncOp),
-               [](const Geometry&, int) { return collectives::barrier(); });
+    auto call = request(CallKind::kBarrier, c10d::OpType::BARRIER, "pinned:barrier", opts.timeout, opts.asyncOp);
+    return run(call, [](const Geometry&, int, Memory* memory) { return collectives::barrier({0, 1, memory}); });
   });
 }
 

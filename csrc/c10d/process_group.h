@@ -2,6 +2,8 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
+#include <c10/util/FunctionRef.h>
+
 #include <map>
 #include <memory>
 #include <mutex>
@@ -122,15 +124,20 @@ class ProcessGroupPinned final : public c10d::Backend {
   void shutdown() override;
 
  private:
-  /// What one call is, before it has exchanges.
+  /// What one call is, before it has exchanges. Its lists lie on the caller's stack: what is queued is copied.
   struct Request {
-    c10d::OpType op;
-    const char* title;
+    Request(c10d::OpType op, const char* title, const Label& label, std::chrono::milliseconds timeout, bool async);
+
+    const c10d::OpType op;
+    const char* const title;
+    const std::chrono::milliseconds timeout;
+    const bool async;     ///< to be queued, and not done by its caller
+    const bool has_work;  ///< else the call is over before it returns, and nobody listens: it returns no work
     Label label;
-    std::chrono::milliseconds timeout;
-    bool async;
+    Scratch scratch;
+    Memory* const memory = scratch.memory();
     Tensors tensors;
-    TensorList inputs, outputs;
+    TensorList inputs, outputs;  ///< for the work, where there is one
   };
 
   /// with_torch_errors; and a batch in which a call raises has failed.
@@ -146,8 +153,20 @@ class ProcessGroupPinned final : public c10d::Backend {
   }
 
   Request request(CallKind kind, c10d::OpType op, const char* title, std::chrono::milliseconds timeout, bool async);
-  WorkPtr run(Request&& request, Operation::Plan plan, std::function<bool(std::vector<Call::Leg>&)> next = {});
-  WorkPtr exchange_all(Request&& request, std::vector<Region> inputs, std::vector<Region> outputs, bool even);
+  /// Does the call at once, or queues it.
+  template <typename Plan>
+  WorkPtr run(Request& request, const Plan& plan, const Operation::Next& next = {}) {
+    if (request.label.kind != CallKind::kBarrier) request.label.dtype = dtype_label(request.tensors.type());
+    ++sequence_;
+    const bool here = !request.async && queue_->try_begin();
+    return here ? run_here(request, plan, next) : enqueue(request, plan, next);
+  }
+  using PlanRef = c10::function_ref<Call::Leg(const Geometry&, int, Memory*)>;
+  WorkPtr run_here(Request& request, PlanRef plan, const Operation::Next& next);
+  void carry_out(Request& request, PlanRef plan, const Operation::Next& next);
+  WorkPtr enqueue(Request& request, Operation::Plan plan, const Operation::Next& next);
+  c10::intrusive_ptr<WorkPinned> work_of(Request& request) const;
+  WorkPtr exchange_all(Request& request, Regions inputs, Regions outputs, bool even);
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;
   bool is_parents() const { return forks_ != fork_count(); }
   /// Raises in a forked child.

@@ -15,12 +15,12 @@ using collectives::Seat;
 namespace {
 
 /// The rows of a tensor's dimension 0 as the parts that the splits name; equal parts where there are none.
-std::vector<Region> split_rows(const Region& whole, const at::Tensor& tensor, const std::vector<int64_t>& splits,
-                               int parts, const char* what) {
+Regions split_rows(const Region& whole, const at::Tensor& tensor, const std::vector<int64_t>& splits, int parts,
+                   const char* what, Memory* memory) {
   if (splits.empty()) {
     PINNEDPG_CHECK(tensor.dim() > 0 && tensor.size(0) % parts == 0, "all_to_all: dimension 0 of the ", what,
                    " must divide by the world size ", parts, "; got shape ", tensor.sizes());
-    return split_evenly(whole, parts);
+    return split_evenly(whole, parts, memory);
   }
   PINNEDPG_CHECK(splits.size() == static_cast<size_t>(parts), "all_to_all: there must be ", parts, " ", what,
                  " split sizes; got ", splits.size());
@@ -32,7 +32,7 @@ std::vector<Region> split_rows(const Region& whole, const at::Tensor& tensor, co
   PINNEDPG_CHECK(tensor.dim() > 0 && rows == tensor.size(0), "all_to_all: the ", what,
                  " split sizes must add up to the rows of shape ", tensor.sizes(), "; got ", rows);
   const size_t row_bytes = rows == 0 ? 0 : whole.bytes() / static_cast<size_t>(rows);
-  std::vector<Region> regions;
+  Regions regions(memory);
   size_t at = 0;
   for (const int64_t split : splits) {
     const size_t bytes = static_cast<size_t>(split) * row_bytes;
@@ -69,13 +69,14 @@ struct Sizes {
 
 }  // namespace
 
-ProcessGroupPinned::WorkPtr ProcessGroupPinned::exchange_all(Request&& call, std::vector<Region> inputs,
-                                                             std::vector<Region> outputs, bool even) {
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::exchange_all(Request& call, Regions inputs, Regions outputs,
+                                                             bool even) {
   const Seat seat{getRank(), getSize()};
   if (even) {
-    return run(std::move(call), [=, inputs = std::move(inputs), outputs = std::move(outputs)](const Geometry&, int) {
-      return collectives::all_to_all(seat, inputs, outputs, inputs[0].bytes());
-    });
+    return run(call,
+               [=, inputs = std::move(inputs), outputs = std::move(outputs)](const Geometry&, int, Memory* memory) {
+                 return collectives::all_to_all(seat.in(memory), inputs, outputs, inputs[0].bytes());
+               });
   }
   // No rank knows the sizes of the others' parts, hence how many steps there are: all tell all first.
   const auto rank = static_cast<size_t>(seat.rank), ranks = static_cast<size_t>(seat.world_size);
@@ -86,17 +87,17 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::exchange_all(Request&& call, std
   }
   call.label.layout = 1;
   call.label.count = 0;
-  auto tell = [seat, sizes](const Geometry&, int) {
+  auto tell = [seat, sizes](const Geometry&, int, Memory* memory) {
     std::vector<Region> rows;
     for (size_t peer = 0; peer < sizes->ranks; ++peer) rows.push_back(sizes->row(peer));
-    return collectives::all_gather(seat, rows[static_cast<size_t>(seat.rank)], rows);
+    return collectives::all_gather(seat.in(memory), rows[static_cast<size_t>(seat.rank)], rows);
   };
   auto then = [=, told = false, inputs = std::move(inputs), outputs = std::move(outputs)](auto& legs) mutable {
     if (std::exchange(told, true)) return false;
     legs = {collectives::all_to_all(seat, inputs, outputs, sizes->check())};
     return true;
   };
-  return run(std::move(call), std::move(tell), std::move(then));
+  return run(call, tell, std::move(then));
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::alltoall(TensorList& outputs, TensorList& inputs,
@@ -106,7 +107,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::alltoall(TensorList& outputs, Te
     const auto ranks = static_cast<size_t>(getSize());
     PINNEDPG_CHECK(inputs.size() == ranks && outputs.size() == ranks, "all_to_all: there must be ", ranks,
                    " inputs and outputs, one for each rank; got ", inputs.size(), " and ", outputs.size());
-    std::vector<Region> from, to;
+    Regions from(call.memory), to(call.memory);
     for (const auto& output : outputs) to.push_back(call.tensors.output(output));
     for (const auto& input : inputs) {
       from.push_back(call.tensors.input(input));
@@ -116,7 +117,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::alltoall(TensorList& outputs, Te
     }
     call.inputs = inputs;
     call.outputs = outputs;
-    return exchange_all(std::move(call), std::move(from), std::move(to), false);
+    return exchange_all(call, std::move(from), std::move(to), false);
   });
 }
 
@@ -134,10 +135,9 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::alltoall_base(at::Tensor& output
     PINNEDPG_CHECK(!even || input.numel() == output.numel(), "all_to_all: the output must have the input's ",
                    input.numel(), " elements; got ", output.numel());
     call.label.count = static_cast<uint64_t>(input.numel());
-    call.inputs = {input};
-    call.outputs = {output};
-    return exchange_all(std::move(call), split_rows(from, input, input_splits, getSize(), "input"),
-                        split_rows(to, output, output_splits, getSize(), "output"), even);
+    if (call.has_work) call.inputs = {input}, call.outputs = {output};
+    return exchange_all(call, split_rows(from, input, input_splits, getSize(), "input", call.memory),
+                        split_rows(to, output, output_splits, getSize(), "output", call.memory), even);
   });
 }
 

@@ -32,6 +32,12 @@ void check_pairs(const char* name, size_t outputs, size_t inputs) {
                  outputs);
 }
 
+/// The works as one; null where all calls are over, and have none.
+c10::intrusive_ptr<c10d::Work> all_of(int rank, std::vector<c10::intrusive_ptr<c10d::Work>> works) {
+  const bool none = !works.empty() && std::erase(works, nullptr) > 0 && works.empty();
+  return none ? nullptr : c10::make_intrusive<WorkAll>(rank, std::move(works));
+}
+
 }  // namespace
 
 void ProcessGroupPinned::startCoalescing() {
@@ -64,7 +70,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_coalesced(TensorList& 
       TensorList one{tensor};
       works.push_back(allreduce(one, opts));
     }
-    return WorkPtr(c10::make_intrusive<WorkAll>(getRank(), std::move(works)));
+    return all_of(getRank(), std::move(works));
   });
 }
 
@@ -86,7 +92,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_coalesced(std::vector<
       TensorList from{inputs[i]};
       works.push_back(allgather(to, from, opts));
     }
-    return WorkPtr(c10::make_intrusive<WorkAll>(getRank(), std::move(works)));
+    return all_of(getRank(), std::move(works));
   });
 }
 
@@ -98,7 +104,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_into_tensor_coalesced(
     check_sizes("all_gather_into_tensor_coalesced", outputs, inputs, getSize());
     std::vector<WorkPtr> works;
     for (size_t i = 0; i < inputs.size(); ++i) works.push_back(_allgather_base(outputs[i], inputs[i], opts));
-    return WorkPtr(c10::make_intrusive<WorkAll>(getRank(), std::move(works)));
+    return all_of(getRank(), std::move(works));
   });
 }
 
@@ -110,7 +116,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce_scatter_tensor_coalesced(
     check_sizes("reduce_scatter_tensor_coalesced", inputs, outputs, getSize());
     std::vector<WorkPtr> works;
     for (size_t i = 0; i < inputs.size(); ++i) works.push_back(_reduce_scatter_base(outputs[i], inputs[i], opts));
-    return WorkPtr(c10::make_intrusive<WorkAll>(getRank(), std::move(works)));
+    return all_of(getRank(), std::move(works));
   });
 }
 

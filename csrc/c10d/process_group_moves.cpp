@@ -30,7 +30,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::broadcast(TensorList& tensors, c
     PINNEDPG_CHECK(!tensors.empty(), "broadcast: there must be a tensor; got an empty list");
     call.label.tensors = check_length(call, tensors.size());
     const int root = check_root(call, opts.rootRank, opts.rootTensor, tensors.size());
-    std::vector<Region> regions;
+    Regions regions(call.memory);
     for (const auto& tensor : tensors) {
       regions.push_back(call.tensors.input_output(tensor));
       PINNEDPG_CHECK(tensor.numel() == tensors[0].numel(), "broadcast: all tensors must have ", tensors[0].numel(),
@@ -39,10 +39,10 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::broadcast(TensorList& tensors, c
     check_apart("broadcast", regions);
     call.label.root = root;
     call.label.count = static_cast<uint64_t>(tensors[0].numel());
-    call.inputs = call.outputs = tensors;
+    if (call.has_work) call.inputs = call.outputs = tensors;
     const Seat first{getRank() * static_cast<int>(tensors.size()), getSize() * static_cast<int>(tensors.size())};
-    return run(std::move(call), [=, regions = std::move(regions)](const Geometry&, int member) {
-      return collectives::broadcast({first.rank + member, first.world_size}, root,
+    return run(call, [=, regions = std::move(regions)](const Geometry&, int member, Memory* memory) {
+      return collectives::broadcast({first.rank + member, first.world_size, memory}, root,
                                     regions[static_cast<size_t>(member)]);
     });
   });
@@ -80,9 +80,9 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather(std::vector<TensorList
     call.inputs = inputs;
     for (const auto& list : outputs) call.outputs.insert(call.outputs.end(), list.begin(), list.end());
     const Seat first{getRank() * static_cast<int>(lists), static_cast<int>(members)};
-    return run(std::move(call), [=, from = std::move(from), to = std::move(to)](const Geometry&, int member) {
+    return run(call, [=, from = std::move(from), to = std::move(to)](const Geometry&, int member, Memory* memory) {
       const auto i = static_cast<size_t>(member);
-      return collectives::all_gather({first.rank + member, first.world_size}, from[i], to[i]);
+      return collectives::all_gather({first.rank + member, first.world_size, memory}, from[i], to[i]);
     });
   });
 }
@@ -96,14 +96,14 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::_allgather_base(at::Tensor& outp
     Region from = call.tensors.input(input);
     PINNEDPG_CHECK(output.numel() == input.numel() * getSize(), "all_gather: the output must have ", getSize(), " x ",
                    input.numel(), " elements; got ", output.numel());
-    std::vector<Region> to = split_evenly(whole, getSize());
+    Regions to = split_evenly(whole, getSize(), call.memory);
     if (clobbers(to, static_cast<size_t>(getRank()), from)) from = call.tensors.copied_input(input);
     call.label.count = static_cast<uint64_t>(output.numel());
-    call.inputs = {input};
-    call.outputs = {output};
-    return run(std::move(call), [seat = Seat{getRank(), getSize()}, from, to = std::move(to)](const Geometry&, int) {
-      return collectives::all_gather(seat, from, to);
-    });
+    if (call.has_work) call.inputs = {input}, call.outputs = {output};
+    return run(call,
+               [seat = Seat{getRank(), getSize()}, from, to = std::move(to)](const Geometry&, int, Memory* memory) {
+                 return collectives::all_gather(seat.in(memory), from, to);
+               });
   });
 }
 
@@ -132,8 +132,10 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::gather(std::vector<TensorList>& 
     call.label.root = root;
     call.label.count = static_cast<uint64_t>(inputs[0].numel());
     call.inputs = inputs;
-    return run(std::move(call), [seat = Seat{getRank(), getSize()}, root, from, to = std::move(to)](
-                                    const Geometry&, int) { return collectives::gather(seat, root, from, to); });
+    return run(call, [seat = Seat{getRank(), getSize()}, root, from, to = std::move(to)](const Geometry&, int,
+                                                                                         Memory* memory) {
+      return collectives::gather(seat.in(memory), root, from, to);
+    });
   });
 }
 
@@ -156,8 +158,10 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::gather_single(at::Tensor& output
     call.label.root = root;
     call.label.count = static_cast<uint64_t>(input.numel());
     call.inputs = {input};
-    return run(std::move(call), [seat = Seat{getRank(), getSize()}, root, from, to = std::move(to)](
-                                    const Geometry&, int) { return collectives::gather(seat, root, from, to); });
+    return run(call, [seat = Seat{getRank(), getSize()}, root, from, to = std::move(to)](const Geometry&, int,
+                                                                                         Memory* memory) {
+      return collectives::gather(seat.in(memory), root, from, to);
+    });
   });
 }
 #endif
@@ -187,8 +191,10 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::scatter(TensorList& outputs, std
     call.label.root = root;
     call.label.count = static_cast<uint64_t>(outputs[0].numel());
     call.outputs = outputs;
-    return run(std::move(call), [seat = Seat{getRank(), getSize()}, root, from = std::move(from), to](
-                                    const Geometry&, int) { return collectives::scatter(seat, root, from, to); });
+    return run(call, [seat = Seat{getRank(), getSize()}, root, from = std::move(from), to](const Geometry&, int,
+                                                                                           Memory* memory) {
+      return collectives::scatter(seat.in(memory), root, from, to);
+    });
   });
 }
 

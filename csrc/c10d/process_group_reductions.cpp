@@ -23,7 +23,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce(TensorList& tensors, c
     auto call = request(CallKind::kAllReduce, OpType::ALLREDUCE, "pinned:all_reduce", opts.timeout, opts.asyncOp);
     PINNEDPG_CHECK(!tensors.empty(), "all_reduce: there must be a tensor; got an empty list");
     call.label.tensors = check_length(call, tensors.size());
-    std::vector<Region> regions;
+    Regions regions(call.memory);
     for (const auto& tensor : tensors) {
       regions.push_back(call.tensors.input_output(tensor));
       PINNEDPG_CHECK(tensor.numel() == tensors[0].numel(), "all_reduce: all tensors must have ", tensors[0].numel(),
@@ -32,12 +32,12 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce(TensorList& tensors, c
     check_apart(call.label.name(), regions);
     label_reduction(call, opts.reduceOp);
     call.label.count = static_cast<uint64_t>(tensors[0].numel());
-    call.inputs = call.outputs = tensors;
+    if (call.has_work) call.inputs = call.outputs = tensors;
     const Reduction reduction = reduction_of(call.label, call.tensors.type());
     const Seat first{getRank() * static_cast<int>(tensors.size()), getSize() * static_cast<int>(tensors.size())};
-    return run(std::move(call), [=, regions = std::move(regions)](const Geometry& geometry, int member) {
-      return collectives::all_reduce({first.rank + member, first.world_size}, regions[static_cast<size_t>(member)],
-                                     reduction, geometry.one_shot_bytes);
+    return run(call, [=, regions = std::move(regions)](const Geometry& geometry, int member, Memory* memory) {
+      return collectives::all_reduce({first.rank + member, first.world_size, memory},
+                                     regions[static_cast<size_t>(member)], reduction, geometry.one_shot_bytes);
     });
   });
 }
@@ -49,7 +49,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce(TensorList& tensors, cons
     call.label.tensors = check_length(call, tensors.size());
     const int root = check_root(call, opts.rootRank, opts.rootTensor, tensors.size());
     const Seat first{getRank() * static_cast<int>(tensors.size()), getSize() * static_cast<int>(tensors.size())};
-    std::vector<Region> regions;
+    Regions regions(call.memory);
     for (size_t i = 0; i < tensors.size(); ++i) {
       // Only the root's tensor is written: the others keep what they hold.
       const bool at_root = first.rank + static_cast<int>(i) == root;
@@ -61,11 +61,11 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce(TensorList& tensors, cons
     label_reduction(call, opts.reduceOp);
     call.label.root = root;
     call.label.count = static_cast<uint64_t>(tensors[0].numel());
-    call.inputs = call.outputs = tensors;
+    if (call.has_work) call.inputs = call.outputs = tensors;
     const Reduction reduction = reduction_of(call.label, call.tensors.type());
-    return run(std::move(call), [=, regions = std::move(regions)](const Geometry&, int member) {
+    return run(call, [=, regions = std::move(regions)](const Geometry&, int member, Memory* memory) {
       const Region& region = regions[static_cast<size_t>(member)];
-      return collectives::reduce({first.rank + member, first.world_size}, root, region, region, reduction);
+      return collectives::reduce({first.rank + member, first.world_size, memory}, root, region, region, reduction);
     });
   });
 }
@@ -107,9 +107,9 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce_scatter(TensorList& outpu
     call.outputs = outputs;
     const Reduction reduction = reduction_of(call.label, call.tensors.type());
     const Seat first{getRank() * static_cast<int>(lists), static_cast<int>(members)};
-    return run(std::move(call), [=, from = std::move(from), to = std::move(to)](const Geometry&, int member) {
+    return run(call, [=, from = std::move(from), to = std::move(to)](const Geometry&, int member, Memory* memory) {
       const auto i = static_cast<size_t>(member);
-      return collectives::reduce_scatter({first.rank + member, first.world_size}, from[i], to[i], reduction);
+      return collectives::reduce_scatter({first.rank + member, first.world_size, memory}, from[i], to[i], reduction);
     });
   });
 }
@@ -127,11 +127,10 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::_reduce_scatter_base(at::Tensor&
     if (overlap(whole, to) && to.data != own.data) whole = call.tensors.copied_input(input);
     label_reduction(call, opts.reduceOp);
     call.label.count = static_cast<uint64_t>(input.numel());
-    call.inputs = {input};
-    call.outputs = {output};
+    if (call.has_work) call.inputs = {input}, call.outputs = {output};
     const Reduction reduction = reduction_of(call.label, call.tensors.type());
-    return run(std::move(call), [=, seat = Seat{getRank(), getSize()}](const Geometry&, int) {
-      return collectives::reduce_scatter(seat, split_evenly(whole, seat.world_size), to, reduction);
+    return run(call, [=, seat = Seat{getRank(), getSize()}](const Geometry&, int, Memory* memory) {
+      return collectives::reduce_scatter(seat.in(memory), split_evenly(whole, seat.world_size, memory), to, reduction);
     });
   });
 }

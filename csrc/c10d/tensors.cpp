@@ -80,9 +80,10 @@ uint64_t hash_layout(std::span<const Region> regions) {
   return even ? 0 : hash | 1;
 }
 
-std::vector<Region> split_evenly(const Region& whole, int parts) {
+Regions split_evenly(const Region& whole, int parts, Memory* memory) {
   const size_t bytes = whole.bytes() / static_cast<size_t>(parts);
-  std::vector<Region> regions;
+  Regions regions(memory);
+  regions.reserve(static_cast<size_t>(parts));
   for (int i = 0; i < parts; ++i) regions.push_back(whole.cut(static_cast<size_t>(i) * bytes, bytes));
   return regions;
 }

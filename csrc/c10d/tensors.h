@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/region.h"
+#include "base/scratch.h"
 #include "device/reduce_dtype.h"
 
 namespace pinnedpg {
@@ -17,7 +18,8 @@ namespace pinnedpg {
 /// `read` fills and `write_back` empties. Keeps all memory alive.
 class Tensors {
  public:
-  explicit Tensors(const char* operation) : operation_(operation) {}
+  explicit Tensors(const char* operation, Memory* memory = std::pmr::get_default_resource())
+      : operation_(operation), kept_(memory), reads_(memory), copies_(memory) {}
 
   Region input(const at::Tensor& tensor);
   Region output(const at::Tensor& tensor) { return result(tensor, false); }
@@ -41,15 +43,17 @@ class Tensors {
 
   const char* operation_;
   at::ScalarType type_ = at::ScalarType::Undefined;
-  std::vector<at::Tensor> kept_;
-  std::vector<std::pair<at::Tensor, at::Tensor>> reads_, copies_;  ///< (the user's, ours)
+  std::pmr::vector<at::Tensor> kept_;
+  std::pmr::vector<std::pair<at::Tensor, at::Tensor>> reads_, copies_;  ///< (the user's, ours)
 };
 
 /// The sizes of uneven lists as one number, for the fingerprint; 0 where all are equal.
 uint64_t hash_layout(std::span<const Region> regions);
 
+using Regions = std::pmr::vector<Region>;
+
 /// Equal parts of a flat region.
-std::vector<Region> split_evenly(const Region& whole, int parts);
+Regions split_evenly(const Region& whole, int parts, Memory* memory = std::pmr::get_default_resource());
 
 /// Whether two flat regions share memory.
 bool overlap(const Region& one, const Region& other);

@@ -18,6 +18,15 @@ Exchange::Get get_from(Seat seat, int peer, int shard, Region to, Region own) {
   return peer == seat.rank ? Exchange::Get{peer, shard, to, own} : Exchange::Get{peer, shard, to, {}};
 }
 
+/// One exchange, with place for a second.
+Exchanges one(Seat seat) {
+  Exchanges exchanges(seat.memory);
+  exchanges.reserve(2);
+  exchanges.emplace_back(seat.memory);
+  exchanges[0].gets.reserve(static_cast<size_t>(seat.world_size));
+  return exchanges;
+}
+
 size_t largest(std::span<const Region> regions) {
   size_t bytes = 0;
   for (const Region& region : regions) bytes = std::max(bytes, region.bytes());
@@ -26,10 +35,10 @@ size_t largest(std::span<const Region> regions) {
 
 }  // namespace
 
-Exchanges barrier() { return Exchanges(1); }
+Exchanges barrier(Seat seat) { return one(seat); }
 
 Exchanges broadcast(Seat seat, int root, Region data) {
-  Exchanges exchanges(1);
+  Exchanges exchanges = one(seat);
   Exchange& exchange = exchanges[0];
   exchange.shard_bytes = data.bytes();
   if (seat.rank != root) {
@@ -41,7 +50,7 @@ Exchanges broadcast(Seat seat, int root, Region data) {
 }
 
 Exchanges all_gather(Seat seat, Region input, std::span<const Region> outputs) {
-  Exchanges exchanges(1);
+  Exchanges exchanges = one(seat);
   Exchange& exchange = exchanges[0];
   exchange.shard_bytes = largest(outputs);
   if (seat.world_size > 1) exchange.puts.push_back({0, input});
@@ -52,7 +61,7 @@ Exchanges all_gather(Seat seat, Region input, std::span<const Region> outputs) {
 }
 
 Exchanges gather(Seat seat, int root, Region input, std::span<const Region> outputs) {
-  Exchanges exchanges(1);
+  Exchanges exchanges = one(seat);
   Exchange& exchange = exchanges[0];
   exchange.shard_bytes = input.bytes();
   if (seat.rank != root) {
@@ -66,7 +75,7 @@ Exchanges gather(Seat seat, int root, Region input, std::span<const Region> outp
 }
 
 Exchanges scatter(Seat seat, int root, std::span<const Region> inputs, Region output) {
-  Exchanges exchanges(1);
+  Exchanges exchanges = one(seat);
   Exchange& exchange = exchanges[0];
   exchange.shard_count = peer_count(seat);
   exchange.shard_bytes = output.bytes();
@@ -82,7 +91,7 @@ Exchanges scatter(Seat seat, int root, std::span<const Region> inputs, Region ou
 }
 
 Exchanges all_to_all(Seat seat, std::span<const Region> inputs, std::span<const Region> outputs, size_t shard_bytes) {
-  Exchanges exchanges(1);
+  Exchanges exchanges = one(seat);
   Exchange& exchange = exchanges[0];
   exchange.shard_count = peer_count(seat);
   exchange.shard_bytes = shard_bytes;
@@ -95,7 +104,7 @@ Exchanges all_to_all(Seat seat, std::span<const Region> inputs, std::span<const 
 }
 
 Exchanges reduce(Seat seat, int root, Region input, Region output, Reduction reduction) {
-  Exchanges exchanges(1);
+  Exchanges exchanges = one(seat);
   Exchange& exchange = exchanges[0];
   exchange.shard_bytes = input.bytes();
   if (seat.rank != root) {
@@ -111,7 +120,7 @@ Exchanges reduce(Seat seat, int root, Region input, Region output, Reduction red
 }
 
 Exchanges reduce_scatter(Seat seat, std::span<const Region> inputs, Region output, Reduction reduction) {
-  Exchanges exchanges(1);
+  Exchanges exchanges = one(seat);
   Exchange& exchange = exchanges[0];
   exchange.shard_count = peer_count(seat);
   exchange.shard_bytes = largest(inputs);
@@ -127,7 +136,7 @@ Exchanges reduce_scatter(Seat seat, std::span<const Region> inputs, Region outpu
 
 Exchanges all_reduce(Seat seat, Region data, Reduction reduction, size_t one_shot_bytes) {
   if (seat.world_size == 1 || data.bytes() <= one_shot_bytes) {
-    Exchanges exchanges(1);
+    Exchanges exchanges = one(seat);
     Exchange& exchange = exchanges[0];
     exchange.shard_bytes = data.bytes();
     exchange.reduction = reduction;
@@ -139,7 +148,7 @@ Exchanges all_reduce(Seat seat, Region data, Reduction reduction, size_t one_sho
   // Shards of whole cache lines: no element is split, and no two ranks' parts share a line.
   const size_t ranks = static_cast<size_t>(seat.world_size);
   const size_t shard_bytes = ((data.bytes() + ranks - 1) / ranks + 63) / 64 * 64;
-  std::vector<Region> shards(ranks);
+  std::pmr::vector<Region> shards(ranks, seat.memory);
   for (size_t i = 0; i < ranks; ++i) shards[i] = data.cut(i * shard_bytes, shard_bytes);
   const Region own = shards[static_cast<size_t>(seat.rank)];
   Exchanges exchanges = reduce_scatter(seat, shards, own, reduction);

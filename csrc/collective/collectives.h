@@ -12,15 +12,18 @@ namespace pinnedpg {
 /// Which regions each collective puts and gets, for one rank. All regions are flat. Pure: [Exchange] from geometry.
 namespace collectives {
 
-/// Who computes the exchanges: a rank of a world.
+/// Who computes the exchanges: a rank of a world; and where they are to lie.
 struct Seat {
   int rank;
   int world_size;
+  Memory* memory = std::pmr::get_default_resource();
+
+  Seat in(Memory* memory) const { return {rank, world_size, memory}; }
 };
 
-using Exchanges = std::vector<Exchange>;
+using Exchanges = std::pmr::vector<Exchange>;
 
-Exchanges barrier();
+Exchanges barrier(Seat seat);
 /// Everyone's `data` becomes the root's.
 Exchanges broadcast(Seat seat, int root, Region data);
 /// `outputs[r]` becomes rank r's `input`; sizes may differ by rank. `input` may be `outputs[rank]`.

@@ -18,13 +18,16 @@ namespace pinnedpg {
 /// One call of a communicator on its way: what each local member exchanges, and how far that has come.
 struct Call {
   /// The exchanges of one member, one dependent on the other; members and ranks have equally many, in as many rounds.
-  using Leg = std::vector<Exchange>;
+  using Leg = std::pmr::vector<Exchange>;
+  using Legs = std::pmr::vector<Leg>;
+
+  explicit Call(Memory* memory = std::pmr::get_default_resource()) : legs(memory) {}
 
   Label label;
   std::chrono::milliseconds timeout{0};
-  std::vector<Leg> legs;
+  Legs legs;
   /// When all is done: replaces `legs` by what follows from it, or returns false. (all_to_all learns its sizes first.)
-  std::function<bool(std::vector<Leg>& legs)> next;
+  std::function<bool(Legs& legs)> next;
 
   /// Where the motion stands: turn t puts chunk t - k of exchange k and gets its chunk t - k - 1. So a put runs ahead
   /// of the get before it, and each exchange follows the one it depends on a chunk behind.

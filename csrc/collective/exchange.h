@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstddef>
+#include <memory_resource>
 #include <optional>
 #include <vector>
 
 #include "base/region.h"
+#include "base/scratch.h"
 #include "device/reduce.h"
 #include "device/stream.h"
 #include "memory/staging.h"
@@ -33,10 +35,12 @@ struct Exchange {
     uint32_t step;
   };
 
+  explicit Exchange(Memory* memory = std::pmr::get_default_resource()) : puts(memory), gets(memory) {}
+
   int shard_count = 1;     ///< shards that a slot holds side by side
   size_t shard_bytes = 0;  ///< of the largest shard
-  std::vector<Put> puts;
-  std::vector<Get> gets;
+  std::pmr::vector<Put> puts;
+  std::pmr::vector<Get> gets;
   std::optional<Reduction> reduction;  ///< the gets, in peer order, are reduced into `reduced`
   Region reduced{};
   std::vector<Region> image;  ///< empty: staged in the slots, a chunk at a time; else shard i lies at image[i], whole

@@ -102,7 +102,7 @@ Call::Leg collective_leg(const std::string& name, collectives::Seat seat, int ca
   }
   // The place of a shard that the next call puts.
   const Region next_shard = outs[seat.rank == 0 ? ranks - 1 : 0];
-  if (name == "barrier") return collectives::barrier();
+  if (name == "barrier") return collectives::barrier(seat);
   if (name == "broadcast") return collectives::broadcast(seat, root, data);
   if (name == "all_reduce") return collectives::all_reduce(seat, data, sum, one_shot_bytes);
   if (name == "reduce") return collectives::reduce(seat, root, in, out, sum);

@@ -20,7 +20,7 @@ Exchange over(std::vector<Region> image) {
 
 }  // namespace
 
-Exchange meeting() { return {}; }
+Exchange meeting() { return Exchange(); }
 
 Broadcast Broadcast::route(const Region& stage, const Region& source, const std::vector<Placed>& targets) {
   Broadcast broadcast{stage, std::nullopt, {}, {}};
@@ -116,7 +116,7 @@ Exchange AllReduce::leg(int rank) const {
   if (own == residuals.end()) return exchange;
   exchange.reduction = reduction;
   exchange.reduced = own->region;
-  exchange.gets = std::move(all);
+  exchange.gets.assign(all.begin(), all.end());
   return exchange;
 }
 
