@@ -92,8 +92,7 @@ class Benchmark:
             for one in self.roofline["all_reduce"]:
                 what = f"all_reduce {one['dtype']} {one['bytes']} {one['backend']}"
                 self.say(f"# {what}: {one['share']:.0%} of the roofline")
-        for what, why in self.refused.items():
-            self.say(f"# not measured: {what}: {why}")
+        self.say(*report.refusals(self.refused))
         if wrong := sum(row["wrong"] or 0 for row in self.rows):
             self.say(f"# WRONG: {wrong} elements")
 

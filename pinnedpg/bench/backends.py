@@ -30,7 +30,7 @@ class Comm:
 
     def __getattr__(self, name: str) -> Any:
         """Refuses what a backend does not define."""
-        raise Unsupported(f"has no {name} here")
+        raise Unsupported("is not asked for that here")
 
 
 class TorchComm(Comm):
@@ -186,7 +186,11 @@ def join_all(names: list[str], seat: Seat) -> tuple[dict[str, Comm], dict[str, s
     comms: dict[str, Comm] = {}
     refused = {}
     for name in names:
-        why = on_all_ranks(lambda name=name: comms.update({name: COMMS[name](seat)}))
+
+        def make(name: str = name) -> None:
+            comms[name] = COMMS[name](seat)
+
+        why = on_all_ranks(make)
         if why:
             refused[name] = why
             comms.pop(name, None)

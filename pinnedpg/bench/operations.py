@@ -35,7 +35,7 @@ ROOTED = ("broadcast", "reduce", "gather", "scatter")
 LARGEST = 5
 """Of the elements a rank puts in."""
 TILE = 65521
-"""Elements after which a rank's pattern repeats: a prime, so no multiple of it is a shard or slot."""
+"""Elements after which a rank's pattern repeats: a prime, so that shards and slots differ."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 """The command line: nccl-tests' flags, and ours."""
 
 import argparse
+from collections.abc import Callable, Collection
 
 from pinnedpg.bench.backends import COMMS
 from pinnedpg.bench.operations import DTYPES, OPERATIONS, REDUCTIONS, sizes
@@ -32,7 +33,7 @@ def parse_bytes(text: str) -> int:
     return int(number) << scale
 
 
-def _above(least: int):  # type: ignore[no-untyped-def]
+def _above(least: int) -> Callable[[str], int]:
     def whole(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"must be a whole number from {least}; got {text!r}")
@@ -41,14 +42,12 @@ def _above(least: int):  # type: ignore[no-untyped-def]
     return whole
 
 
-def _some_of(known: object):  # type: ignore[no-untyped-def]
-    names = list(known)  # type: ignore[call-overload]
-
+def _some_of(known: Collection[str]) -> Callable[[str], list[str]]:
     def listed(text: str) -> list[str]:
         found = text.split(",")
         for name in found:
-            if name not in names:
-                raise argparse.ArgumentTypeError(f"must be of {','.join(names)}; got {name!r}")
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"must be of {','.join(known)}; got {name!r}")
         return list(dict.fromkeys(found))
 
     return listed

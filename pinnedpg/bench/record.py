@@ -48,13 +48,15 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str | None:
-    """Returns the commit of the source tree, with "+" where it was changed; None outside of one."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        subprocess.run(
-            [*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True
-        )
-        asked = [*git, "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    """Returns the source tree's commit, with "+" where code was changed; None outside of one."""
+
+    def git(*words: str) -> str:
+        asked = ["git", "-C", str(Path(__file__).parent), *words]
         return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", __file__)  # not of another project's tree around ours
+        changed = git("status", "--porcelain", "--", ":/pinnedpg", ":/csrc", ":/setup.py")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None

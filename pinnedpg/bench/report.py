@@ -86,22 +86,29 @@ LEFT = (
 )
 
 
-def _join(values: list[str], columns: tuple[tuple[str, str, int], ...]) -> str:
-    return " ".join(
-        f"{value:>{width}}" for value, (_, _, width) in zip(values, columns, strict=True)
-    )
+Columns = tuple[tuple[str, str, int], ...]
+
+
+def _join(values: list[str], columns: Columns) -> str:
+    widths = [width for _, _, width in columns]
+    return " ".join(f"{value:>{width}}" for value, width in zip(values, widths, strict=True))
+
+
+def _titles(columns: Columns) -> str:
+    return _join([title for title, _, _ in columns], columns)
+
+
+def _units(columns: Columns) -> str:
+    return _join([unit for _, unit, _ in columns], columns)
 
 
 def table_head(operation: str) -> str:
     """Returns the lines above an operation's rows."""
-    lines = []
-    for which in (0, 1):
-        left, form = (
-            _join([one[which] for one in columns], columns) for columns in (LEFT, COLUMNS)
-        )
-        lines.append(f"# {left}  {form}  {form}")
-    forms = "  ".join(f"{form:^{len(_join([''] * 6, COLUMNS))}}" for form in FORMS.values())
-    return "\n".join([f"#\n# {operation}", f"# {_join([''] * 6, LEFT)}  {forms}", *lines])
+    blank, width = " " * len(_titles(LEFT)), len(_titles(COLUMNS))
+    forms = "  ".join(f"{form:^{width}}" for form in FORMS.values())
+    titles = "  ".join(map(_titles, (LEFT, COLUMNS, COLUMNS)))
+    units = "  ".join(map(_units, (LEFT, COLUMNS, COLUMNS)))
+    return f"#\n# {operation}\n# {blank}  {forms}\n# {titles}\n# {units}"
 
 
 def table_row(left: list[Any], forms: Mapping[str, Row]) -> str:
@@ -142,3 +149,19 @@ def ratio_table(found: list[Row]) -> str:
 def _line(title: str, values: list[Any]) -> str:
     shown = [f"{one:.2f}x" if isinstance(one, float) else one or "-" for one in values]
     return f"{title:<52}" + "".join(f" {one:>10}" for one in shown)
+
+
+def refusals(refused: Mapping[str, str]) -> list[str]:
+    """Returns a line for each backend and reason why something was not measured.
+
+    Args:
+        refused: Why, by backend; or by backend, operation, form and type.
+    """
+    grouped: dict[tuple[str, str], dict[str, None]] = {}
+    for what, why in refused.items():
+        backend, _, rest = what.partition(" ")
+        grouped.setdefault((backend, why), {})[rest.partition(" ")[0]] = None
+    return [
+        f"# not measured: {backend} {', '.join(names)}".rstrip() + f": {why}"
+        for (backend, why), names in grouped.items()
+    ]

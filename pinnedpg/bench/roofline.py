@@ -11,16 +11,15 @@ It holds where nothing stays in caches, so it is compared with sizes of 64 MiB a
 
 **The measurement.** Each rank starts a process on its core, which copies with the C library's
 memmove between buffers on huge pages: as the library is set up, and with non-temporal stores
-(glibc's tunable; other libraries ignore it). Of the passes the median counts, of the two the faster.
+(glibc's tunable; other libraries ignore it). Of the passes the median counts, of the two kinds the
+faster.
 """
 
-import ctypes
-import mmap
 import os
 import statistics
 import subprocess
 import sys
-import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,35 +35,16 @@ COPIES = {
 """The environment of the process that copies."""
 
 
-def _buffer(nbytes: int) -> tuple[mmap.mmap, Any]:
-    memory = mmap.mmap(-1, nbytes)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    view = (ctypes.c_char * nbytes).from_buffer(memory)
-    ctypes.memset(view, 1, nbytes)
-    return memory, view
-
-
-def copy_when_told(nbytes: int) -> None:
-    """Copies once for each line on stdin, and prints the nanoseconds. What the process runs."""
-    (_, source), (_, target) = _buffer(nbytes), _buffer(nbytes)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        began = time.perf_counter_ns()
-        ctypes.memmove(target, source, nbytes)
-        print(time.perf_counter_ns() - began, flush=True)
-
-
 def _copy(nbytes: int, environment: dict[str, str], taking_part: set[int]) -> float:
     """Returns this rank's median bandwidth in GB/s; 0 where it takes no part. All ranks must."""
     if dist.get_rank() not in taking_part:
         for _ in range(PASSES + 1):
             dist.barrier()
         return 0.0
-    program = f"from pinnedpg.bench.roofline import copy_when_told; copy_when_told({nbytes})"
+    program = Path(__file__).with_name("copier.py")
     found = []
     with subprocess.Popen(
-        [sys.executable, "-c", program],
+        [sys.executable, program, str(nbytes)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

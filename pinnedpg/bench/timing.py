@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -83,7 +84,8 @@ def slowest(times: list[float]) -> list[float]:
 def time_calls(call: Callable[[], object], calls: int, cuda: bool) -> list[float]:
     """Returns the microseconds of each of that many calls, on a GPU by its own clock."""
     if cuda:
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(calls + 1)]
+        make: Any = torch.cuda.Event
+        events = [make(enable_timing=True) for _ in range(calls + 1)]
         events[0].record()
         for event in events[1:]:
             call()
@@ -150,14 +152,14 @@ class Cell:
         for name, comm in comms.items():
             call = functools.partial(operation.call, comm, case, in_place)
             fill(case, operation, in_place)
-            why = on_all_ranks(lambda call=call: (call(), self.settle()))
-            if why:
+            if why := on_all_ranks(functools.partial(self.settle, call)):
                 self.refused[name] = why
             else:
                 self.calls[name] = call
 
-    def settle(self) -> None:
-        """Waits until the GPU is done, where the tensors are on one."""
+    def settle(self, call: Callable[[], object]) -> None:
+        """Makes the call, and waits until the GPU is done, where the tensors are on one."""
+        call()
         if self.case.source.is_cuda:
             torch.cuda.synchronize()
 
@@ -177,10 +179,8 @@ class Cell:
         found = []
         for call in self.calls.values():
             fill(self.case, self.operation, self.in_place)
-            self.settle()
             dist.barrier()
-            call()
-            self.settle()
+            self.settle(call)
             got = self.operation.result(self.case, self.in_place)
             found.append(0 if got is None else count_wrong(got, wanted, self.case.seat))
         total = torch.tensor(found)
