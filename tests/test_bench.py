@@ -32,7 +32,7 @@ from pinnedpg.bench.operations import (
 )
 from pinnedpg.bench.options import parse, parse_bytes
 from pinnedpg.bench.progress import Progress
-from pinnedpg.bench.timing import Measured, ratio
+from pinnedpg.bench.timing import Measured, ratio, time_calls
 
 LYING = """
 import sys
@@ -135,6 +135,27 @@ def test_ratios_are_medians_of_pairs():
     assert [one["ratio"] for one in found] == [3.0, 12.0]
     (summary,) = report.summarize(found)
     assert (summary["geomean"], summary["floor"], summary["floor_bytes"]) == (6.0, 3.0, 8)
+
+
+def test_calls_on_a_gpu_are_timed_by_its_clock(monkeypatch):
+    """A stand-in for the GPU: its clock ticks a millisecond for each call."""
+    calls, events = [], []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+            events.append(self)
+
+        def record(self):
+            self.at_ms = len(calls)
+
+        def elapsed_time(self, later):
+            return float(later.at_ms - self.at_ms)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("done"))
+    assert time_calls(lambda: calls.append(1), 3, cuda=True) == [1e3, 1e3, 1e3]
+    assert calls == [1, 1, 1, "done"] and len(events) == 4
 
 
 def test_percentiles():

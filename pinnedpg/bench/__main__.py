@@ -134,7 +134,9 @@ def main(words: list[str]) -> int:
         program = ["-m", "pinnedpg.bench", *words]
         return launch.launch(program, options.nproc, "mpi" in options.backend)
     rank, world_size = launch.join(not options.no_pin, options.device)
-    benchmark = Benchmark(options, Seat(rank, world_size, options.root % world_size, options.op))
+    if options.root >= world_size:
+        sys.exit(f"bench: -r must be one of {world_size} ranks; got {options.root}")
+    benchmark = Benchmark(options, Seat(rank, world_size, options.root, options.op))
     benchmark.run()
     if rank == 0:
         benchmark.write(words)

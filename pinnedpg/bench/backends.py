@@ -30,7 +30,7 @@ class Comm:
 
     def __getattr__(self, name: str) -> Any:
         """Refuses what a backend does not define."""
-        raise Unsupported("is not asked for that here")
+        raise Unsupported("has none, or none that this benchmark calls")
 
 
 class TorchComm(Comm):

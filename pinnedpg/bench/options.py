@@ -5,6 +5,8 @@
 import argparse
 from collections.abc import Callable, Collection
 
+import torch
+
 from pinnedpg.bench.backends import COMMS
 from pinnedpg.bench.operations import DTYPES, OPERATIONS, REDUCTIONS, sizes
 
@@ -97,6 +99,8 @@ def parse(words: list[str]) -> argparse.Namespace:
     for name in options.operations:
         if name not in OPERATIONS:
             made.error(f"operation must be one of {', '.join(OPERATIONS)}; got {name}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        made.error("--device cuda needs a GPU, and a torch for it")
     options.operations = options.operations or DEFAULT
     options.sizes = options.sizes or list(
         sizes(options.minbytes, options.maxbytes, options.stepfactor)
