@@ -10,6 +10,8 @@ CHARTS = {
     "latency": ("time_us", "time of a call (µs)"),
     "bandwidth": ("busbw", "bus bandwidth (GB/s)"),
 }
+TICKS = {8: "8", 512: "512", 32 << 10: "32K", 2 << 20: "2M", 128 << 20: "128M", 8 << 30: "8G"}
+"""Where the axis of sizes is labelled."""
 
 
 def plot(rows: list[dict[str, Any]], path: str) -> list[str]:
@@ -40,9 +42,15 @@ def _chart(rows: list[dict[str, Any]], kind: str, path: Path) -> str:
     for axis, operation in zip(axes, operations, strict=True):
         _draw(axis, [row for row in rows if row["operation"] == operation], key)
         axis.set(title=operation, xlabel="bytes", xscale="log", yscale="log")
+        sizes = {row["bytes"] for row in rows}
+        ticks = [one for one in TICKS if min(sizes) <= one <= max(sizes)]
+        axis.set_xticks(ticks, [TICKS[one] for one in ticks])
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(unit)
-    axes[0].legend()
+    lines = {line.get_label(): line for axis in axes for line in axis.lines}
+    figure.legend(lines.values(), lines, loc="upper center", ncols=len(lines), frameon=False)
+    figure.subplots_adjust(top=0.82)
     target = path.with_stem(f"{path.stem}-{kind}")
     same = {"svg.fonttype": "none", "svg.hashsalt": "pinnedpg"}  # the same file from the same rows
     with matplotlib.rc_context(same):
