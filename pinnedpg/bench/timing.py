@@ -7,6 +7,7 @@ be compared; the medians over the rounds are what is reported.
 """
 
 import functools
+import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -111,6 +112,8 @@ def interleave(
     """
     found = {name: Measured() for name in calls}
     counts, rounds = _pace(calls, plan, cuda)
+    gc.collect()
+    gc.disable()  # as timeit does
     for number in range(rounds):
         order = list(calls)
         for name in order if number % 2 else reversed(order):
@@ -120,6 +123,7 @@ def interleave(
             times = time_calls(calls[name], counts[name], cuda)
             found[name].calls_us += times
             found[name].rounds_us.append(statistics.fmean(times))
+    gc.enable()
     for measured in found.values():
         measured.calls_us = slowest(measured.calls_us)
         measured.rounds_us = slowest(measured.rounds_us)
