@@ -177,7 +177,7 @@ def test_roofline_compares_large_all_reduces():
 def test_roofline_is_measured():
     found, _ = ranks.run(roofline.measure, 2, 1 << 20, setup=Setup(backend="gloo"))
     assert all(len(rates) == 2 and min(rates) > 0 for rates in found["together"].values())
-    assert found["slowest_rank"] == max(map(min, found["together"].values()))
+    assert found["slowest_rank"] >= max(map(min, found["together"].values()))
     assert min(found["alone"].values()) > 0
 
 

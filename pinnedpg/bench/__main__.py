@@ -87,7 +87,8 @@ class Benchmark:
         if self.roofline:
             self.say(
                 f"#\n# copied GB/s, each rank on its core: {self.roofline['together']}; "
-                f"rank 0 alone: {self.roofline['alone']}"
+                f"rank 0 alone: {self.roofline['alone']}; "
+                f"the slowest rank in the best pass: {self.roofline['slowest_rank']}"
             )
             for one in self.roofline["all_reduce"]:
                 what = f"all_reduce {one['dtype']} {one['bytes']} {one['backend']}"
@@ -98,7 +99,7 @@ class Benchmark:
 
     def say(self, *lines: str) -> None:
         """Prints, on the first rank."""
-        if self.seat.rank == 0:
+        if lines and self.seat.rank == 0:
             print(*lines, sep="\n", flush=True)
 
     def write(self, words: list[str]) -> None:

@@ -5,14 +5,14 @@
 **The definition.** Whatever an all_reduce of S bytes does, each rank reads its own S bytes and
 writes S bytes of results: what a copy of S bytes moves. So the roofline is the time in which all
 ranks, at once and each on its core, copy S bytes from one place in memory to another, at the
-bandwidth that was measured in the same run: S / (the slowest rank's copied bytes per second).
+bandwidth that was measured in the same run: S / (copied bytes per second of the slowest rank, in
+the pass in which that is highest).
 It holds where nothing stays in caches, so it is compared with sizes of 64 MiB and more. A share of
 100 % would be an all_reduce in which hearing of the other ranks' data costs nothing.
 
 **The measurement.** Each rank starts a process on its core, which copies with the C library's
 memmove between buffers on huge pages: as the library is set up, and with non-temporal stores
-(glibc's tunable; other libraries ignore it). Of the passes the median counts, of the two kinds the
-faster.
+(glibc's tunable; other libraries ignore it). The bandwidths shown are medians of the passes.
 """
 
 import os
@@ -35,16 +35,21 @@ COPIES = {
 """The environment of the process that copies."""
 
 
-def _copy(nbytes: int, environment: dict[str, str], taking_part: set[int]) -> float:
-    """Returns this rank's median bandwidth in GB/s; 0 where it takes no part. All ranks must."""
-    if dist.get_rank() not in taking_part:
-        for _ in range(PASSES + 1):
+def _copy(nbytes: int, environment: dict[str, str], taking_part: int) -> torch.Tensor:
+    """Returns the GB/s of the first ranks, a line for each and a column a pass. All ranks must."""
+    found = torch.zeros(taking_part, PASSES, dtype=torch.float64)
+    if dist.get_rank() < taking_part:
+        _copy_here(nbytes, environment, found[dist.get_rank()])
+    else:
+        for _ in range(PASSES):
             dist.barrier()
-        return 0.0
-    program = Path(__file__).with_name("copier.py")
-    found = []
+    dist.all_reduce(found)
+    return found
+
+
+def _copy_here(nbytes: int, environment: dict[str, str], found: torch.Tensor) -> None:
     with subprocess.Popen(
-        [sys.executable, program, str(nbytes)],
+        [sys.executable, Path(__file__).with_name("copier.py"), str(nbytes)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -52,35 +57,28 @@ def _copy(nbytes: int, environment: dict[str, str], taking_part: set[int]) -> fl
     ) as process:
         assert process.stdin and process.stdout
         process.stdout.readline()
-        for _ in range(PASSES):
+        for number in range(PASSES):
             dist.barrier()
             process.stdin.write("\n")
             process.stdin.flush()
-            found.append(nbytes / int(process.stdout.readline()))
-        dist.barrier()
+            found[number] = nbytes / int(process.stdout.readline())
         process.stdin.close()
-    return statistics.median(found)
-
-
-def _of_all(mine: float) -> list[float]:
-    found = torch.zeros(dist.get_world_size(), dtype=torch.float64)
-    found[dist.get_rank()] = mine
-    dist.all_reduce(found)
-    return [round(float(one), 2) for one in found]
 
 
 def measure(nbytes: int = 256 << 20) -> dict[str, Any]:
-    """Returns copied GB/s of rank 0 alone and of all ranks at once, by kind of store, and the best.
+    """Returns copied GB/s: of rank 0 alone, of all ranks together, and the "slowest_rank".
 
     Args:
         nbytes: Of a copy.
     """
-    found: dict[str, Any] = {"bytes": nbytes, "alone": {}, "together": {}}
-    everyone = set(range(dist.get_world_size()))
+    found: dict[str, Any] = {"bytes": nbytes, "alone": {}, "together": {}, "slowest_rank": 0.0}
     for kind, environment in COPIES.items():
-        found["alone"][kind] = _of_all(_copy(nbytes, environment, {0}))[0]
-        found["together"][kind] = _of_all(_copy(nbytes, environment, everyone))
-    found["slowest_rank"] = max(min(rates) for rates in found["together"].values())
+        alone = _copy(nbytes, environment, 1)
+        together = _copy(nbytes, environment, dist.get_world_size())
+        found["alone"][kind] = round(statistics.median(alone[0].tolist()), 2)
+        found["together"][kind] = [round(statistics.median(one.tolist()), 2) for one in together]
+        best = round(float(together.amin(0).max()), 2)
+        found["slowest_rank"] = max(found["slowest_rank"], best)
     return found
 
 
