@@ -90,7 +90,7 @@ def assert_names_exist(text: str, folder: Path) -> None:
         target = (folder / path).read_text() if path else text
         titles = re.findall(r"^#+ (.*)$", target, re.MULTILINE)
         assert not title or title in [one.lower().replace(" ", "-") for one in titles], title
-    for path in re.findall(r"\b(?:examples|docs|tests)/[\w./]+\w", text):
+    for path in re.findall(r"\b(?:benchmarks|examples|docs|tests)/[\w./-]+\w", text):
         assert (launch.ROOT / path).exists(), path
 
 
