@@ -41,9 +41,13 @@ bool Operation::meet() {
 bool Operation::advance() {
   if (!meet()) return false;
   if (!connect_aside(team_)) return false;
-  if (call_.legs.empty()) prepare();
-  if (!team_->advance(call_, HostStream::Mode::kPoll)) return false;
-  tensors_.write_back();
+  try {
+    if (call_.legs.empty()) prepare();
+    if (!team_->advance(call_, HostStream::Mode::kPoll)) return false;
+    tensors_.write_back();
+  } catch (...) {
+    team_->fail(call_.label.name(), std::current_exception());
+  }
   return true;
 }
 

@@ -32,16 +32,20 @@ void ProcessGroupPinned::carry_out(Request& request, PlanRef plan, const Operati
   }
   const auto team = this->team(request.label.tensors);
   if (!team->connected()) team->connect(request.label.name(), request.timeout);
-  request.tensors.read();
   Call call(request.memory);
   call.label = request.label;
   call.timeout = request.timeout;
   call.next = next;
-  for (int member = 0; member < team->tensors(); ++member) {
-    call.legs.push_back(plan(team->communicator().staging().geometry(), member, request.memory));
+  try {
+    request.tensors.read();
+    for (int member = 0; member < team->tensors(); ++member) {
+      call.legs.push_back(plan(team->communicator().staging().geometry(), member, request.memory));
+    }
+    team->advance(call, HostStream::Mode::kBlock);
+    request.tensors.write_back();
+  } catch (...) {
+    team->fail(request.label.name(), std::current_exception());
   }
-  team->advance(call, HostStream::Mode::kBlock);
-  request.tensors.write_back();
 }
 
 }  // namespace pinnedpg

@@ -102,6 +102,23 @@ bool Team::advance(Call& call, HostStream::Mode mode) {
   return done;
 }
 
+void Team::fail(const char* operation, std::exception_ptr error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const GroupError&) {
+    throw;
+  } catch (const ValueError&) {
+    throw;
+  } catch (const Interrupted&) {
+    throw;  // the communicator has told the others
+  } catch (const std::exception& fault) {
+    // A copy that could not be made or written back: the others count this call, and no later one could fit theirs.
+    communicator().abort(concat(operation, ": ", communicator().watchdog().name_of(communicator().first_rank()),
+                                " failed: ", fault.what()));
+    throw;
+  }
+}
+
 void Team::check() const {
   const Communicator* communicator = communicator_.load(std::memory_order_acquire);
   if (communicator == nullptr || !communicator->staging().control().aborted()) return;

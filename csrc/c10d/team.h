@@ -32,6 +32,9 @@ class Team {
   /// Carries a call on: to its end, or as far as it goes without blocking.
   bool advance(Call& call, HostStream::Mode mode);
 
+  /// Raises the error of a call that is under way. Unless all ranks find it alike, the group cannot go on.
+  [[noreturn]] void fail(const char* operation, std::exception_ptr error);
+
   /// Raises if any rank has aborted.
   void check() const;
   /// Whether that rank took part and has gone.

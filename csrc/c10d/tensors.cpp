@@ -4,7 +4,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/MemoryOverlap.h>
-#include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
 
 #include "base/check.h"
 #include "memory/label.h"
@@ -61,12 +61,12 @@ Region Tensors::result(const at::Tensor& tensor, bool read) {
 }
 
 void Tensors::read() {
-  c10::NoGradGuard no_grad;
+  c10::InferenceMode on;  // on whatever thread: the tensors may be inference tensors
   for (auto& [users, ours] : reads_) ours.copy_(users.detach());
 }
 
 void Tensors::write_back() {
-  c10::NoGradGuard no_grad;
+  c10::InferenceMode on;  // on whatever thread: the tensors may be inference tensors
   for (auto& [users, ours] : copies_) users.detach().copy_(ours);
 }
 
