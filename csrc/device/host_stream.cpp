@@ -53,6 +53,7 @@ WaitPolicy WaitPolicy::for_ranks(int ranks) {
 void HostStream::copy(const Region& dst, const Region& src, Toward toward) {
   if (dst.bytes() == 0) return;
   if (dst.is_flat() && src.is_flat()) {
+    if (toward == Toward::kStage) return stage_.copy(dst.data, src.data, dst.bytes());
     if (toward == Toward::kRankCold) return copy_past_caches(dst.data, src.data, dst.bytes());
     std::memcpy(dst.data, src.data, dst.bytes());
     return;

@@ -2,14 +2,15 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
+#include "device/stage_copy.h"
 #include "device/stream.h"
 #include "device/wait_policy.h"
 #include "memory/bell.h"
 
 namespace pinnedpg {
 
-/// The host as a device: each verb is done by the calling thread before it returns. It holds no work and no state, so
-/// one object serves any number of calls of a group, one after the other.
+/// The host as a device: each verb is done by the calling thread before it returns. It holds no work, so one
+/// object serves any number of calls of a group, one after the other; all that it remembers is how fast copies were.
 class HostStream final : public Stream {
  public:
   enum class Mode {
@@ -36,6 +37,7 @@ class HostStream final : public Stream {
   Bell& bell_;
   Guard& guard_;
   const WaitPolicy policy_;
+  StageCopy stage_;
 };
 
 }  // namespace pinnedpg
