@@ -61,11 +61,13 @@ Region Tensors::result(const at::Tensor& tensor, bool read) {
 }
 
 void Tensors::read() {
+  if (reads_.empty()) return;
   c10::InferenceMode on;  // on whatever thread: the tensors may be inference tensors
   for (auto& [users, ours] : reads_) ours.copy_(users.detach());
 }
 
 void Tensors::write_back() {
+  if (copies_.empty()) return;
   c10::InferenceMode on;  // on whatever thread: the tensors may be inference tensors
   for (auto& [users, ours] : copies_) users.detach().copy_(ours);
 }

@@ -24,10 +24,10 @@ uint64_t Label::fingerprint() const {
 }
 
 const char* Label::name() const {
-  constexpr const char* names[] = {"barrier",      "broadcast",      "all_reduce", "reduce",
-                                   "all_gather",   "reduce_scatter", "gather",     "scatter",
-                                   "all_to_all",   "tp_broadcast",   "tp_gather",  "tp_cross_device_barrier",
-                                   "tp_all_reduce"};
+  static constexpr const char* names[] = {"barrier",      "broadcast",      "all_reduce", "reduce",
+                                          "all_gather",   "reduce_scatter", "gather",     "scatter",
+                                          "all_to_all",   "tp_broadcast",   "tp_gather",  "tp_cross_device_barrier",
+                                          "tp_all_reduce"};
   return names[static_cast<int>(kind)];
 }
 
