@@ -8,22 +8,22 @@ import pinnedpg
 
 GATHER = """\
 gather: 2 ranks, 4096 bytes each, 1 call(s)
-stage: slots of 65536 bytes, 32 of each rank
+stage: slots of 131072 bytes, 16 of each rank
 exchanges: 1, steps: 1
 bytes put: 0 by rank 0, 4096 by rank 1
 bytes got: 4096 by rank 0, 0 by rank 1
 
 rank  lane   step  verb    what
    0  put       1  wait    got 0 >= 0 (at once)
-   0  put       1  wait    got 0..1 >= -31 (at once)
+   0  put       1  wait    got 0..1 >= -15 (at once)
    0  put       1  arrive  put 0 = 1
    0  get       1  wait    put 0..1 >= 1
    0  get       1  copy    in 0[0:4096] -> out 0[0:4096]
-   0  get       1  get     slots 1[65536:69632] -> out 0[4096:8192]
+   0  get       1  get     slots 1[131072:135168] -> out 0[4096:8192]
    0  get       1  arrive  got 0 = 1
    1  put       1  wait    got 1 >= 0 (at once)
-   1  put       1  wait    got 0..1 >= -31 (at once)
-   1  put       1  put     in 1[0:4096] -> slots 1[65536:69632]
+   1  put       1  wait    got 0..1 >= -15 (at once)
+   1  put       1  put     in 1[0:4096] -> slots 1[131072:135168]
    1  put       1  arrive  put 1 = 1
    1  get       1  wait    put 0..1 >= 1
    1  get       1  arrive  got 1 = 1"""
@@ -51,7 +51,7 @@ def test_long_schedules_are_cut_unless_full():
 
 def test_reductions_name_their_sources_in_rank_order():
     table = str(pinnedpg.trace("all_reduce", world_size=3, nbytes=64, two_lanes=False))
-    assert "slots 0[65536:65600] + out 1[0:64] + slots 2[65536:65600] -> out 1[0:64]" in table
+    assert "slots 0[131072:131136] + out 1[0:64] + slots 2[131072:131136] -> out 1[0:64]" in table
     assert "   1  host      1  reduce  " in table
 
 

@@ -51,6 +51,18 @@ bool Operation::advance() {
   return true;
 }
 
+bool Operation::doze() {
+  const auto& team = meeting_ ? meeting_ : team_;
+  if (!team->connected()) return false;
+  team->polling().doze();
+  return true;
+}
+
+void Operation::rouse() {
+  const auto& team = meeting_ ? meeting_ : team_;
+  if (team->connected()) team->polling().rouse();
+}
+
 void Operation::finish(std::exception_ptr error) {
   // Whoever waits may rely on nothing of the call being held any more, neither tensors nor the group.
   tensors_ = Tensors(tensors_.operation());

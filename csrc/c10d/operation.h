@@ -29,6 +29,8 @@ class Operation final : public Task {
             std::chrono::milliseconds timeout, Plan plan, Next next, c10::intrusive_ptr<WorkPinned> work);
 
   bool advance() override;
+  bool doze() override;
+  void rouse() override;
   void finish(std::exception_ptr error) override;
 
  private:

@@ -14,8 +14,8 @@ Geometry Options::geometry(int world_size, int quarters) const {
   PINNEDPG_CHECK(timeout.count() >= 0, "options: the timeout must not be negative; got ", timeout.count(), " ms");
   // Where ranks share cores, a hand-over costs a switch of threads: few and large ones then.
   const bool crowded = WaitPolicy::for_ranks(world_size).spins == 0;
-  const size_t slot = slot_bytes != 0 ? static_cast<size_t>(slot_bytes) : crowded ? 1 << 20 : 64 << 10;
-  const uint32_t slots = depth != 0 ? static_cast<uint32_t>(depth) : crowded ? 4 : 32;
+  const size_t slot = slot_bytes != 0 ? static_cast<size_t>(slot_bytes) : crowded ? 1 << 20 : 128 << 10;
+  const uint32_t slots = depth != 0 ? static_cast<uint32_t>(depth) : crowded ? 4 : 16;
   const size_t one_shot = one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : 64 << 10;
   return Geometry::fit(world_size, slot, slots, one_shot, static_cast<size_t>(budget_bytes / 4 * quarters));
 }

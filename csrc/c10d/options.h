@@ -11,8 +11,8 @@ namespace pinnedpg {
 struct Options : c10d::Backend::Options {
   Options() : c10d::Backend::Options("pinned") {}
 
-  int64_t slot_bytes = 0;       ///< of one rank for one step; 0: 64 KiB, or 1 MiB where ranks outnumber cores
-  int64_t depth = 0;            ///< slots of one rank, a power of two from 4; 0: 32, or 4 where ranks outnumber cores
+  int64_t slot_bytes = 0;       ///< of one rank for one step; 0: 128 KiB, or 1 MiB where ranks outnumber cores
+  int64_t depth = 0;            ///< slots of one rank, a power of two from 4; 0: 16, or 4 where ranks outnumber cores
   int64_t one_shot_bytes = -1;  ///< all_reduce takes one exchange up to here; -1: 64 KiB
   int64_t budget_bytes = 32 << 20;  ///< shared memory of one group in all; slots shrink to fit
 

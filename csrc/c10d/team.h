@@ -27,6 +27,8 @@ class Team {
   bool connected() const { return communicator_.load(std::memory_order_acquire) != nullptr; }
   void connect(const char* operation, std::chrono::milliseconds timeout);
 
+  /// After `connect`: the stream of calls that the worker carries on.
+  HostStream& polling() { return *polling_; }
   /// After `connect`.
   Communicator& communicator() { return *communicator_.load(std::memory_order_relaxed); }
   /// Carries a call on: to its end, or as far as it goes without blocking.

@@ -16,9 +16,6 @@ namespace pinnedpg {
 
 namespace {
 
-/// How long a sleeper goes without a look at its peers' lives. A killed peer is noticed within twice this.
-constexpr int kPatrolMilliseconds = 50;
-
 /// How many sources of a reduction stand on the thread's stack.
 constexpr size_t kFewSources = 64;
 
@@ -84,6 +81,8 @@ bool HostStream::wait(std::span<Flag* const> flags, uint32_t step) {
   if (all_reached(flags, step)) return true;
   if (mode_ == Mode::kPoll) {
     guard_.patrol(flags, step);
+    missing_ = flags;
+    missing_step_ = step;
     return false;
   }
   block(flags, step);
@@ -111,10 +110,10 @@ void HostStream::block(std::span<Flag* const> flags, uint32_t step) {
   }
 }
 
-void HostStream::sleep(std::span<Flag* const> flags, uint32_t step) {
+void HostStream::sleep(std::span<Flag* const> flags, uint32_t step, int milliseconds) {
   bell_.sleepers.fetch_add(1);
   const uint32_t seen = bell_.rings.load();
-  if (!all_reached(flags, step)) bell_.sleep(seen, kPatrolMilliseconds);
+  if (!all_reached(flags, step)) bell_.sleep(seen, milliseconds);
   bell_.sleepers.fetch_sub(1);
 }
 

@@ -38,6 +38,7 @@ class Worker {
     {
       std::lock_guard lock(mutex_);
       incoming_.push_back(std::move(queue));
+      if (dozing_ != nullptr) dozing_->rouse();
     }
     awake_.notify_one();
   }
@@ -72,7 +73,7 @@ class Worker {
     for (;;) awake_.wait(lock);
   }
 
-  /// Takes in what has come, after a pause that grows while all queues are held: spin, yield, naps of up to 1 ms.
+  /// Takes in what has come, after a pause that grows while all queues are held: spin, yield, rest.
   /// False: the worker is to retire.
   bool collect(std::vector<std::shared_ptr<Queue>>& active, int held_rounds) {
     constexpr int kSpins = 50, kYields = 100;
@@ -83,15 +84,31 @@ class Worker {
     if (active.empty()) {
       awake_.wait(lock, has_work);
     } else if (held_rounds > kSpins + kYields) {
-      const int nap = std::min(1000, 50 + (held_rounds - kSpins - kYields) * 10);
-      awake_.wait_for(lock, std::chrono::microseconds(nap), has_work);
+      rest(lock, active, std::chrono::microseconds(std::min(1000, 50 + held_rounds - kSpins - kYields)), has_work);
     }
     for (auto& queue : incoming_) active.push_back(std::move(queue));
     incoming_.clear();
     return !retirement_ || (!active.empty() && std::chrono::steady_clock::now() < *retirement_);
   }
 
+  /// A pause that the only queue's peers end, or for want of that a nap.
+  template <typename HasWork>
+  void rest(std::unique_lock<std::mutex>& lock, const std::vector<std::shared_ptr<Queue>>& active,
+            std::chrono::microseconds nap, HasWork has_work) {
+    if (has_work()) return;
+    bool dozed = false;
+    if (active.size() == 1) {
+      dozing_ = active[0].get();
+      lock.unlock();
+      dozed = active[0]->doze();
+      lock.lock();
+      dozing_ = nullptr;
+    }
+    if (!dozed) awake_.wait_for(lock, nap, has_work);
+  }
+
   std::mutex mutex_;
+  Queue* dozing_ = nullptr;  ///< what the worker waits for
   std::condition_variable awake_, retired_cv_;
   std::optional<std::chrono::steady_clock::time_point> retirement_;  ///< when it has to stop, once it has been told to
   bool started_ = false;
@@ -126,12 +143,13 @@ void Queue::push(std::shared_ptr<Task> task) {
   if (before == 0) worker.activate(shared_from_this());
 }
 
+std::shared_ptr<Task> Queue::first() {
+  std::lock_guard lock(mutex_);
+  return tasks_.front();
+}
+
 Queue::Drive Queue::drive() {
-  std::shared_ptr<Task> task;
-  {
-    std::lock_guard lock(mutex_);
-    task = tasks_.front();
-  }
+  const std::shared_ptr<Task> task = first();
   std::exception_ptr error;
   try {
     if (!task->advance()) return Drive::kHeld;

@@ -17,6 +17,11 @@ class Task {
   virtual ~Task() = default;
   /// Goes on as far as possible without blocking. True: finished. Raises when it has failed.
   virtual bool advance() = 0;
+  /// Sleeps until what held the last `advance` may have come, at most about a millisecond. False: it cannot tell, and
+  /// has not slept.
+  virtual bool doze() { return false; }
+  /// From another thread: ends a `doze` early.
+  virtual void rouse() {}
   /// Told once, right after the last `advance`, with what that raised (or null). Does not raise.
   virtual void finish(std::exception_ptr error) = 0;
 };
@@ -40,8 +45,13 @@ class Queue : public std::enable_shared_from_this<Queue> {
   /// worker is not to touch the queue until it is activated again.
   enum class Drive { kHeld, kMoved, kIdle };
   Drive drive();
+  /// Of the first task, which has been held: see Task.
+  bool doze() { return first()->doze(); }
+  void rouse() { first()->rouse(); }
 
  private:
+  std::shared_ptr<Task> first();
+
   std::atomic<uint32_t> load_{0};  ///< tasks that wait or run, a thread's own included
   std::mutex mutex_;
   std::deque<std::shared_ptr<Task>> tasks_;

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Makes small calls of each operation, for what counts them: tests/test_cost.py.
+
+    python tests/perf/small_calls.py RANK WORLD_SIZE FOLDER BACKEND CALLS
+
+Prints, where the allocation counter is preloaded, "operation allocations-per-call" for each.
+"""
+
+import ctypes
+import os
+import sys
+
+import torch
+import torch.distributed as dist
+
+OPERATIONS = {
+    "all_reduce": lambda t: dist.all_reduce(t.small),
+    "broadcast": lambda t: dist.broadcast(t.small, 0),
+    "all_gather": lambda t: t.gather(t.wide, t.small),
+    "reduce_scatter": lambda t: t.scatter(t.small, t.wide),
+    "all_to_all": lambda t: dist.all_to_all_single(t.wide, t.other),
+    "barrier": lambda t: dist.barrier(),
+}
+
+
+class Tensors:
+    """What the calls are made with."""
+
+    def __init__(self, world_size):
+        self.small = torch.ones(2)
+        self.wide, self.other = torch.ones(2 * world_size), torch.ones(2 * world_size)
+        self.gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+        self.scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
+
+def main():
+    rank, world_size, folder, backend, calls = sys.argv[1:]
+    rank, world_size, calls = int(rank), int(world_size), int(calls)
+    store = dist.FileStore(os.path.join(folder, "store"), world_size)
+    if backend == "fake":
+        from torch.testing._internal.distributed.fake_pg import FakeStore
+
+        store = FakeStore()
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
+    tensors = Tensors(world_size)
+    counter = getattr(ctypes.CDLL(None), "counted_allocations", lambda: 0)
+    for name, call in OPERATIONS.items():
+        for _ in range(20):
+            call(tensors)
+        before = counter()
+        for _ in range(calls):
+            call(tensors)
+        print(name, (counter() - before) / calls)
+
+
+if __name__ == "__main__":
+    main()
