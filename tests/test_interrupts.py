@@ -107,6 +107,29 @@ def test_a_callback_may_wait_for_other_calls(launcher):
         assert found == [(level, 4.0 * level) for level in (4, 3, 2, 1)]
 
 
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+def many_callbacks(count):
+    """Callbacks that run at once need a thread each, but not for long."""
+    own = dist.new_group([dist.get_rank()], use_local_synchronization=True)
+    before = threads()
+    works = [dist.all_reduce(torch.ones(2), async_op=True) for _ in range(count)]
+    chained = [work.get_future().then(lambda _: time.sleep(0.3)) for work in works]
+    torch.futures.wait_all(chained)
+    most, deadline = threads() - before, time.monotonic() + 10
+    while threads() - before > 8 and time.monotonic() < deadline:
+        dist.all_reduce(torch.ones(2), group=own, async_op=True).get_future().wait()
+        time.sleep(0.01)
+    return most, threads() - before
+
+
+def test_the_threads_of_callbacks_end():
+    for most, left in ranks.run(many_callbacks, 2, 100):
+        assert most > 20 and left <= 8, (most, left)
+
+
 def done_after_wait(times):
     for _ in range(times):
         work = dist.all_reduce(torch.ones(2), async_op=True)

@@ -94,7 +94,7 @@ void WorkPinned::complete(std::exception_ptr error) {
   };
   try {
     run_aside(settle);
-  } catch (const std::system_error&) {  // no thread can be had
+  } catch (const SystemError&) {  // no thread can be had
     settle();
   }
 }
