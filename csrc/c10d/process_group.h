@@ -99,7 +99,10 @@ class ProcessGroupPinned final : public c10d::Backend {
   void setSequenceNumberForGroup() override {}
   void enableCollectivesTiming() override {}  // it is always on
   uint64_t getSequenceNumberForGroup() override { return sequence_; }
-  void setTimeout(std::chrono::milliseconds timeout) override { options_->timeout = bounded(timeout); }
+  void setTimeout(std::chrono::milliseconds timeout) override {
+    // timedelta.max is a negative number by the time torch has made milliseconds of it.
+    options_->timeout = bounded(timeout.count() < 0 ? std::chrono::milliseconds::max() : timeout);
+  }
 
   // Refused, each with a word on what serves instead.
 #ifdef C10D_BACKEND_HAS_RECONFIGURE
