@@ -10,6 +10,35 @@
 
 namespace pinnedpg {
 
+namespace {
+
+/// A time-out as a user gives it.
+struct Timeout {
+  std::chrono::milliseconds limit{0};
+};
+
+}  // namespace
+
+}  // namespace pinnedpg
+
+/// pybind counts microseconds in 64 bits, in which timedelta.max has no place.
+template <>
+struct pybind11::detail::type_caster<pinnedpg::Timeout> {
+  PYBIND11_TYPE_CASTER(pinnedpg::Timeout, const_name("datetime.timedelta"));
+
+  bool load(handle given, bool convert) {
+    constexpr std::chrono::milliseconds kMost = pinnedpg::bounded(std::chrono::milliseconds::max());
+    make_caster<std::chrono::milliseconds> caster;
+    if (!caster.load(given, convert)) return false;
+    value.limit = cast_op<std::chrono::milliseconds>(caster);
+    const bool is_long = hasattr(given, "days") && given.attr("days").cast<int64_t>() > kMost / std::chrono::hours(24);
+    if (is_long) value.limit = kMost;
+    return true;
+  }
+};
+
+namespace pinnedpg {
+
 namespace py = pybind11;
 
 namespace {
@@ -37,14 +66,14 @@ void bind_options(py::module_& module, const py::module_& base) {
   const auto copy = [](const Options& self) { return c10::make_intrusive<Options>(self); };
   py::class_<Options, Holder<Options>>(module, "Options", base.attr("Backend").attr("Options"), kOptionsDoc)
       .def(py::init([](int64_t slot_bytes, int64_t depth, int64_t one_shot_bytes, int64_t budget_bytes,
-                       std::optional<std::chrono::milliseconds> timeout) {
+                       std::optional<Timeout> timeout) {
              auto options = c10::make_intrusive<Options>();
              options->slot_bytes = slot_bytes;
              options->depth = depth;
              options->one_shot_bytes = one_shot_bytes;
              options->budget_bytes = budget_bytes;
              options->timeout_chosen = timeout.has_value();
-             if (timeout) options->timeout = *timeout;
+             if (timeout) options->timeout = timeout->limit;
              options->geometry(1);
              return options;
            }),

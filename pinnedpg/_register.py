@@ -3,6 +3,7 @@
 """Tells torch.distributed of the backend "pinned"."""
 
 import copy
+import datetime
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from pinnedpg import _C
 
 NAME = "pinned"
 DEVICES = ["cpu", "cuda"]
+LONGEST = datetime.timedelta(days=3650)
+"""As good as no limit. torch counts in 64 bits, where `timedelta.max` comes out below -LONGEST."""
 AUTOLOADED = "_pinnedpg_autoload._create"
 """What torch has registered while it was imported: a forerunner of `create`."""
 
@@ -61,7 +64,7 @@ def create(dist_opts: Any, pg_options: Any = None) -> _C.ProcessGroupPinned:
     """
     options = _copy_options(pg_options)
     if not options._timeout_chosen:
-        options._timeout = dist_opts.timeout
+        options._timeout = LONGEST if dist_opts.timeout < -LONGEST else dist_opts.timeout
     options.group_name = dist_opts.group_id
     options.global_ranks_in_group = dist_opts.global_ranks_in_group
     return _C.ProcessGroupPinned(

@@ -127,6 +127,30 @@ def test_batches_of_messages(world):
     ranks.run(batches, world)
 
 
+def after_a_bad_batch():
+    """A call that raises ends its batch, and nothing else."""
+    rank, world, got = dist.get_rank(), dist.get_world_size(), torch.empty(3)
+    to, source = (rank + 1) % world, (rank - 1) % world
+    for bad in (
+        dist.P2POp(dist.isend, torch.ones(3), to, tag=-1),
+        dist.P2POp(dist.isend, torch.ones(3).to_sparse(), to),
+    ):
+        with pytest.raises((ValueError, RuntimeError)):
+            dist.batch_isend_irecv([bad, dist.P2POp(dist.irecv, got, source)])
+        tensor = torch.ones(2)
+        dist.all_reduce(tensor)
+        assert tensor.tolist() == [world] * 2  # torch (2.13) would drop it without a word
+    ops = [dist.P2POp(dist.isend, mine(3), to), dist.P2POp(dist.irecv, got, source)]
+    for work in dist.batch_isend_irecv(ops):
+        work.wait()
+    assert torch.equal(got, mine(3, source))
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_after_a_bad_batch(world):
+    ranks.run(after_a_bad_batch, world)
+
+
 def futures():
     rank, world = dist.get_rank(), dist.get_world_size()
     tensor, output = mine(5), torch.empty(5 * world)

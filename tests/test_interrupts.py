@@ -2,6 +2,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """The outer world while a rank waits: signals, callbacks, a Store that is mute, no descriptors."""
 
+import ctypes
 import os
 import resource
 import signal
@@ -105,6 +106,50 @@ def wait_in_callbacks():
 def test_a_callback_may_wait_for_other_calls(launcher):
     for found in ranks.run(wait_in_callbacks, 2, launcher=launcher):
         assert found == [(level, 4.0 * level) for level in (4, 3, 2, 1)]
+
+
+def served_without_the_lock(count):
+    """Rank 0's main thread waits for rank 2 and looks for signals, while another keeps the GIL."""
+    rank = dist.get_rank()
+    dist.barrier()
+    if rank == 0:
+        send, awaited = dist.isend(torch.ones(count), 1), dist.irecv(torch.ones(2), 2)
+        keep = lambda: ctypes.PyDLL(None).sleep(3)  # noqa: E731
+        threading.Timer(0.3, keep).start()
+        awaited.wait()
+        send.wait()
+        return 0.0
+    time.sleep(0.8 if rank == 1 else 4)
+    began = time.monotonic()
+    dist.recv(torch.ones(count), 0) if rank == 1 else dist.send(torch.ones(2), 0)
+    return time.monotonic() - began
+
+
+def test_a_rank_whose_main_thread_waits_for_the_gil_serves_messages():
+    assert ranks.run(served_without_the_lock, 3, 5_000_000)[1] < 1.5
+
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+def many_callbacks(count):
+    """Callbacks that run at once need a thread each, but not for long."""
+    own = dist.new_group([dist.get_rank()], use_local_synchronization=True)
+    before = threads()
+    works = [dist.all_reduce(torch.ones(2), async_op=True) for _ in range(count)]
+    chained = [work.get_future().then(lambda _: time.sleep(0.3)) for work in works]
+    torch.futures.wait_all(chained)
+    most, deadline = threads() - before, time.monotonic() + 10
+    while threads() - before > 8 and time.monotonic() < deadline:
+        dist.all_reduce(torch.ones(2), group=own, async_op=True).get_future().wait()
+        time.sleep(0.01)
+    return most, threads() - before
+
+
+def test_the_threads_of_callbacks_end():
+    for most, left in ranks.run(many_callbacks, 2, 100):
+        assert most > 20 and left <= 8, (most, left)
 
 
 def done_after_wait(times):

@@ -7,8 +7,10 @@ import datetime
 import os
 
 import pytest
+import ranks
 import torch
 import torch.distributed as dist
+from worker import Setup
 
 import pinnedpg
 
@@ -54,6 +56,34 @@ def test_the_time_out_of_the_options_wins(chosen):
         assert backend.options._timeout == (chosen or datetime.timedelta(seconds=99))
     finally:
         dist.destroy_process_group()
+
+
+def without_a_limit(store, rank, world_size, how):
+    longest = datetime.timedelta.max
+    where = {"store": store, "rank": rank, "world_size": world_size}
+    if how == "options":
+        dist.init_process_group("pinned", pg_options=pinnedpg.Options(timeout=longest), **where)
+    else:
+        dist.init_process_group("pinned", timeout=longest, **where)
+    group = dist.new_group([0, 1], timeout=longest)
+    got = torch.zeros(2)
+    works = [dist.irecv(got, 1 - rank), dist.isend(torch.ones(2), 1 - rank)]
+    for work in works:
+        work.wait(longest)
+    dist.all_reduce(got)
+    dist.all_reduce(got, group=group, async_op=True).wait(longest)
+    backend = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+    if hasattr(backend, "set_timeout"):
+        backend.set_timeout(longest)
+    dist.recv(got, 1) if rank == 0 else dist.send(got, 0)
+    limit = backend.options._timeout
+    dist.destroy_process_group()
+    return got[0].item(), limit > datetime.timedelta(days=3000)
+
+
+@pytest.mark.parametrize("how", ["options", "init"])
+def test_the_longest_timedelta_is_no_limit(how):
+    assert ranks.run(without_a_limit, 2, how, setup=Setup(backend=None)) == [(4.0, True)] * 2
 
 
 def test_too_many_ranks_for_the_budget_still_have_slots():

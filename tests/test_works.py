@@ -120,6 +120,38 @@ def test_set_timeout_counts_for_the_calls_after_it():
     assert "all_reduce: rank 0 waited 0.3" in text, text
 
 
+def short_wait():
+    work = dist.irecv(torch.ones(2), 1 - dist.get_rank(), tag=9)
+    texts = [error_of(lambda: work.wait(timedelta(seconds=0.3)))]
+    own = backend()
+    own._start_coalescing()
+    for tag in (10, 11):
+        dist.irecv(torch.ones(2), 1 - dist.get_rank(), tag=tag)
+    batch = own._end_coalescing()
+    texts.append(error_of(lambda: batch.wait(timedelta(seconds=0.3))))
+    dist.barrier()
+    return texts
+
+
+def test_a_wait_that_is_over_says_how_long_it_was_to_be():
+    for texts in ranks.run(short_wait, 2):
+        assert all("recv: not done after 0.3 s" in text for text in texts), texts
+
+
+def sources():
+    peer, got = 1 - dist.get_rank(), torch.empty(2)
+    send, receive = dist.isend(torch.ones(2), peer), dist.irecv(got)
+    receive.wait()
+    send.wait()
+    with pytest.raises(RuntimeError, match="recv"):
+        send._source_rank()
+    return receive._source_rank() == peer
+
+
+def test_only_a_receive_has_a_source():
+    assert all(ranks.run(sources, 2))
+
+
 def coalesced_work():
     own, tensors = backend(), [torch.ones(2), torch.ones(3)]
     own._start_coalescing()

@@ -18,6 +18,9 @@ using std::chrono::steady_clock;
 constexpr milliseconds kPatrolEvery{20};
 constexpr milliseconds kAskEvery{200};
 
+/// How long a rank that has left stays for what it has promised while nothing of that moves. A guess.
+constexpr milliseconds kFarewell{1000};
+
 }  // namespace
 
 /// What the worker does for a mailbox until nothing is under way.
@@ -45,9 +48,10 @@ void Mailbox::guarded(Body body) {
     std::lock_guard lock(mutex_);
     try {
       body();
+    } catch (const GroupError& error) {
+      close(reason = error.what());
     } catch (const std::exception& error) {
-      reason = error.what();
-      close(reason);
+      close(reason = concat("send, recv: rank ", rendezvous_.rank, " failed: ", error.what()));
     }
     done.swap(done_);
   }
@@ -56,18 +60,17 @@ void Mailbox::guarded(Body body) {
 }
 
 void Mailbox::post(MessagePtr message) {
-  bool pump = false;
   std::string closed;
   guarded([&] {
     closed = closed_;
     if (!closed.empty()) return;
     message->is_send() ? post_send(std::move(message)) : post_receive(std::move(message));
     drive_locked();
-    pump = !pumped_ && is_busy();
-    pumped_ |= pump;
+    if (pumped_ || !is_busy()) return;
+    queue_->push(std::make_shared<Pump>(shared_from_this()));
+    pumped_ = true;
   });
   if (!closed.empty()) throw GroupError(closed);
-  if (pump) queue_->push(std::make_shared<Pump>(shared_from_this()));
 }
 
 Peer& Mailbox::peer(int rank) {
@@ -133,6 +136,8 @@ bool Mailbox::drive() {
 bool Mailbox::drive_locked() {
   bool moved = false;
   for (auto& [rank, peer] : peers_) moved |= peer.drive();
+  if (leaving_) end_unmatched();
+  if (leaving_ && moved) leaving_ = steady_clock::now();
   if (!moved && is_busy()) patrol();
   return moved;
 }
@@ -154,6 +159,7 @@ void Mailbox::patrol() {
   const auto now = steady_clock::now();
   if (now - last_patrol_ < kPatrolEvery) return;
   last_patrol_ = now;
+  if (leaving_ && now - *leaving_ > kFarewell) return end_all(closed_);
   check_abort();
   std::map<int, const char*> awaited;  // each once, however many messages there are
   for (const MessagePtr& message : outstanding()) {
@@ -216,8 +222,9 @@ void Mailbox::look_after_all(const char* operation) {
 }
 
 bool Mailbox::is_busy() const {
-  return !posted_.empty() || own_ > 0 ||
-         std::any_of(peers_.begin(), peers_.end(), [](auto& one) { return one.second.is_busy(); });
+  return !posted_.empty() || own_ > 0 || std::any_of(peers_.begin(), peers_.end(), [this](auto& one) {
+    return one.second.is_busy() || (leaving_ && one.second.is_unseen());
+  });
 }
 
 std::vector<MessagePtr> Mailbox::outstanding() const {
@@ -234,15 +241,50 @@ std::vector<MessagePtr> Mailbox::outstanding() const {
 
 void Mailbox::close(const std::string& reason) {
   if (closed_.empty()) closed_ = reason;
+  for (auto& [rank, peer] : peers_) peer.abort(reason);
+  end_all(reason);
+}
+
+void Mailbox::end_all(const std::string& reason) {
   for (const MessagePtr& message : outstanding()) {
     message->error = reason;
     done_.push_back(message);
   }
-  for (auto& [rank, peer] : peers_) peer.abort(reason);
   peers_.clear();
   posted_.clear();
   arrivals_.clear();
   own_ = 0;
+}
+
+void Mailbox::leave(const std::string& reason) {
+  guarded([&] {
+    if (!closed_.empty()) return;
+    drive_locked();  // what has come is matched
+    closed_ = reason;
+    leaving_ = steady_clock::now();
+    end_unmatched();
+  });
+}
+
+void Mailbox::end_unmatched() {
+  const auto end = [this](const MessagePtr& message) {
+    message->error = closed_;
+    done_.push_back(message);
+  };
+  for (const MessagePtr& receive : posted_) end(receive);
+  for (const Arrival& arrival : arrivals_) {
+    if (arrival.own) end(arrival.own);
+  }
+  posted_.clear();
+  arrivals_.clear();
+  own_ = 0;
+  for (auto& [rank, peer] : peers_) peer.leave(closed_);
+}
+
+bool Mailbox::is_unseen() {
+  std::lock_guard lock(mutex_);
+  return std::any_of(peers_.begin(), peers_.end(),
+                     [](auto& one) { return !one.second.wire() || !one.second.wire()->met(); });
 }
 
 void Mailbox::abort(const std::string& reason) {

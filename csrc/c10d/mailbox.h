@@ -51,6 +51,11 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
 
   /// Everything under way and posted later raises the reason.
   void abort(const std::string& reason);
+  /// The rank leaves the group: what is posted later, or has not been matched by now, raises the reason. The worker
+  /// sees to the rest.
+  void leave(const std::string& reason);
+  /// Whether a rank that looks for this one may not find it in any wire.
+  bool is_unseen();
 
  private:
   class Pump;
@@ -71,6 +76,8 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   bool has_left(int rank) const override;
   bool is_busy() const;
   void close(const std::string& reason);
+  void end_unmatched();
+  void end_all(const std::string& reason);
   std::vector<MessagePtr> outstanding() const;
 
   const Rendezvous rendezvous_;
@@ -88,6 +95,7 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   std::vector<std::weak_ptr<Team>> teams_;
   std::future<std::optional<std::string>> abort_;  ///< what the Store says of one, asked aside
   std::chrono::steady_clock::time_point last_patrol_, last_asked_;
+  std::optional<std::chrono::steady_clock::time_point> leaving_;  ///< when something last moved since the rank left
 };
 
 }  // namespace pinnedpg

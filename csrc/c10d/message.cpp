@@ -7,7 +7,6 @@
 #include <algorithm>
 
 #include "base/interrupt.h"
-#include "base/limit.h"
 #include "c10d/errors.h"
 #include "c10d/mailbox.h"
 #include "device/wait_policy.h"
@@ -17,18 +16,25 @@ namespace pinnedpg {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-bool WorkMessage::wait(milliseconds timeout) {
+namespace {
+
+/// How long a thread waits before it looks for signals.
+constexpr milliseconds kLookEvery{50};
+
+}  // namespace
+
+void WorkMessage::wait_until(steady_clock::time_point end, milliseconds timeout) {
   const auto mailbox = mailbox_.lock();
-  const auto end = timeout.count() > 0 ? steady_clock::now() + bounded(timeout) : steady_clock::time_point::max();
-  if (mailbox && !isCompleted()) {
-    const Mailbox::Waiter waiter(*mailbox);
-    with_torch_errors([&] { help(*mailbox, end); });
+  while (mailbox && !isCompleted() && steady_clock::now() < end) {
+    with_torch_errors([&] { help(*mailbox, std::min(end, steady_clock::now() + kLookEvery)); });
+    // Here the worker moves what is under way: a thread that keeps Python's lock may hold this one for long.
+    with_torch_errors(check_interrupts);
   }
-  const auto left = std::chrono::duration_cast<milliseconds>(end - steady_clock::now());
-  return WorkPinned::wait(timeout.count() > 0 ? std::max(left, milliseconds(1)) : timeout);
+  WorkPinned::wait_until(end, timeout);
 }
 
 void WorkMessage::help(Mailbox& mailbox, steady_clock::time_point end) {
+  const Mailbox::Waiter waiter(mailbox);
   const WaitPolicy policy = WaitPolicy::for_ranks(mailbox.world_size());
   int idle = 0;
   while (!isCompleted() && steady_clock::now() < end) {
@@ -39,9 +45,7 @@ void WorkMessage::help(Mailbox& mailbox, steady_clock::time_point end) {
     ++idle;
     if (idle <= policy.spins) pause();
     if (idle > policy.spins) ::sched_yield();
-    if (idle <= policy.spins + policy.yields) continue;
-    mailbox.sleep(source_);
-    check_interrupts();
+    if (idle > policy.spins + policy.yields) mailbox.sleep(source_);
   }
 }
 

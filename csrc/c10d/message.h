@@ -23,10 +23,12 @@ class WorkMessage final : public WorkPinned {
         mailbox_(std::move(mailbox)),
         source_(peer) {}
 
-  bool wait(std::chrono::milliseconds timeout = kNoTimeout) override;
+  void wait_until(std::chrono::steady_clock::time_point end, std::chrono::milliseconds timeout) override;
 
   /// Of a receive: the rank in the group that has sent the message; -1 while there is none.
-  int sourceRank() const override { return source_; }
+  int sourceRank() const override {
+    return retrieveOpType() == c10d::OpType::SEND ? Work::sourceRank() : source_.load();
+  }
   void set_source(int rank) { source_ = rank; }
 
  private:

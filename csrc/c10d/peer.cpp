@@ -103,6 +103,7 @@ void Peer::take(const FrameHead& head) {
       break;
     case FrameHead::Kind::kAccept: {
       const auto node = told_.extract(head.id);
+      if (node.empty()) break;  // the send had been given up
       if (node.mapped()->moved == node.mapped()->region.bytes()) {
         desk_.finished(node.mapped());
       } else {
@@ -122,10 +123,15 @@ void Peer::take(const FrameHead& head) {
 
 bool Peer::put_answers() {
   bool moved = false;
-  for (; !answers_.empty() && wire_->put(answers_.front().first, {}); answers_.pop_front(), moved = true) {
+  const auto can_go = [this] { return wire_->put(answers_.front().first, {}) || wire_->is_deserted(); };
+  for (; !answers_.empty() && can_go(); answers_.pop_front(), moved = true) {
     if (answers_.front().second) desk_.finished(std::move(answers_.front().second));
   }
   return moved;
+}
+
+bool Peer::goes_whole(const Message& message) const {
+  return message.region.bytes() <= std::min(kWholeBytes, wire_ ? wire_->room() : kWholeBytes);
 }
 
 bool Peer::put_new() {
@@ -133,7 +139,7 @@ bool Peer::put_new() {
   for (; !new_.empty(); new_.pop_front(), moved = true) {
     Message& message = *new_.front();
     const size_t bytes = message.region.bytes();
-    const bool whole = bytes <= std::min(kWholeBytes, wire_->room());
+    const bool whole = goes_whole(message);
     const FrameHead head{whole ? FrameHead::Kind::kWhole : FrameHead::Kind::kOffer,
                          message.tag,
                          message.id,
@@ -177,6 +183,20 @@ void Peer::look_after(const char* operation) {
 
 void Peer::abort(const std::string& reason) {
   if (wire_) wire_->abort(reason);
+}
+
+void Peer::leave(const std::string& reason) {
+  const auto end = [&](const MessagePtr& message) {
+    message->error = reason;
+    desk_.finished(message);
+  };
+  for (const auto& [id, message] : told_) end(message);
+  told_.clear();
+  std::erase_if(new_, [&](const MessagePtr& message) {
+    const bool waits = !goes_whole(*message);
+    if (waits) end(message);
+    return waits;
+  });
 }
 
 std::vector<MessagePtr> Peer::outstanding() const {

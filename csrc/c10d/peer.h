@@ -49,6 +49,11 @@ class Peer {
   /// Raises GroupError if the rank is gone.
   void look_after(const char* operation);
   void abort(const std::string& reason);
+  /// This rank leaves the group: ends what only a later receive of the other's could match. What the other has accepted
+  /// goes on, and what waits in its own memory stays there for it.
+  void leave(const std::string& reason);
+  /// Whether the other has yet to map what this rank has put for it.
+  bool is_unseen() const { return sent_ > 0 && wire_ && !wire_->met(); }
   /// Everything that is under way.
   std::vector<MessagePtr> outstanding() const;
 
@@ -59,6 +64,7 @@ class Peer {
   bool connect();
   void take(const FrameHead& head);
   bool put_answers();
+  bool goes_whole(const Message& message) const;
   bool put_new();
   bool put_parts();
 

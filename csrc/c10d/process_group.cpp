@@ -99,15 +99,21 @@ void ProcessGroupPinned::close(const std::string& reason) {
 
 void ProcessGroupPinned::shutdown() {
   bool unseen = false;
+  std::shared_ptr<Mailbox> mailbox;
   {
     std::lock_guard lock(mutex_);
     unseen = closed_.empty() && getSize() > 1 && (!first_ || !first_->connected());
     if (closed_.empty()) closed_ = "the group was destroyed";
     first_ = lists_ = nullptr;  // what is queued keeps its team until it is done
-    mailbox_ = nullptr;
+    mailbox = std::exchange(mailbox_, nullptr);
+  }
+  if (is_parents()) return;
+  if (mailbox) {
+    mailbox->leave("the group was destroyed");
+    unseen |= mailbox->is_unseen();
   }
   // Ranks in a group with this one see it leave in the control page; those that still wait for it to come, here.
-  if (unseen && !is_parents()) rendezvous_.leave("has left the group before its first call");
+  if (unseen) rendezvous_.leave(mailbox ? "has left the group" : "has left the group before its first call");
 }
 
 void ProcessGroupPinned::check_own() const {

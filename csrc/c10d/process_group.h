@@ -66,8 +66,9 @@ class ProcessGroupPinned final : public c10d::Backend {
   WorkPtr recv(TensorList& tensors, int from, int tag) override;
   WorkPtr recvAnysource(TensorList& tensors, int tag) override;
 
-  /// The calls of a batch are made at once, and are one work together.
-  bool supportsCoalescing() const override { return true; }
+  /// What is called between these two is one work together. `batch_isend_irecv` is not to use them: there is nothing
+  /// to gain, and where a call of a batch raises, torch (2.11 to 2.15) silently drops every later collective.
+  bool supportsCoalescing() const override { return false; }
   void startCoalescing() override;
   WorkPtr endCoalescing() override;
   WorkPtr allreduce_coalesced(TensorList& tensors, const c10d::AllreduceCoalescedOptions& opts) override;
@@ -98,7 +99,10 @@ class ProcessGroupPinned final : public c10d::Backend {
   void setSequenceNumberForGroup() override {}
   void enableCollectivesTiming() override {}  // it is always on
   uint64_t getSequenceNumberForGroup() override { return sequence_; }
-  void setTimeout(std::chrono::milliseconds timeout) override { options_->timeout = bounded(timeout); }
+  void setTimeout(std::chrono::milliseconds timeout) override {
+    // timedelta.max is a negative number by the time torch has made milliseconds of it.
+    options_->timeout = bounded(timeout.count() < 0 ? std::chrono::milliseconds::max() : timeout);
+  }
 
   // Refused, each with a word on what serves instead.
 #ifdef C10D_BACKEND_HAS_RECONFIGURE

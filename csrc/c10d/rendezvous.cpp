@@ -46,7 +46,7 @@ void Rendezvous::tell(const std::string& key, const std::string& value) const {
         PINNEDPG_LOG(kInfo, kInit, "rank ", at.rank, " could not tell the others: ", value, ": ", error.what());
       }
     });
-  } catch (const std::system_error&) {  // no thread can be had: the others wait for their time-out
+  } catch (const SystemError&) {  // no thread can be had: the others wait for their time-out
   }
 }
 

@@ -32,10 +32,14 @@ WorkPinned::WorkPinned(int rank, c10d::OpType op, const char* name, const char* 
       outputs_(std::move(outputs)) {}
 
 bool WorkPinned::wait(std::chrono::milliseconds timeout) {
+  using std::chrono::steady_clock;
+  wait_until(timeout.count() > 0 ? steady_clock::now() + bounded(timeout) : steady_clock::time_point::max(), timeout);
+  return true;
+}
+
+void WorkPinned::wait_until(std::chrono::steady_clock::time_point end, std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
   const auto done = [this] { return completed_; };
-  const auto begin = std::chrono::steady_clock::now();
-  const auto end = timeout.count() > 0 ? begin + bounded(timeout) : std::chrono::steady_clock::time_point::max();
   while (!cv_.wait_until(lock, std::min(end, std::chrono::steady_clock::now() + kLookEvery), done)) {
     if (std::chrono::steady_clock::now() >= end) {
       throw c10::DistBackendError({__func__, __FILE__, __LINE__},
@@ -47,7 +51,6 @@ bool WorkPinned::wait(std::chrono::milliseconds timeout) {
     lock.lock();
   }
   if (exception_) std::rethrow_exception(exception_);
-  return true;
 }
 
 std::vector<at::Tensor> WorkPinned::result() {
@@ -94,7 +97,7 @@ void WorkPinned::complete(std::exception_ptr error) {
   };
   try {
     run_aside(settle);
-  } catch (const std::system_error&) {  // no thread can be had
+  } catch (const SystemError&) {  // no thread can be had
     settle();
   }
 }

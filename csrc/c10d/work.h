@@ -17,7 +17,9 @@ class WorkPinned : public c10d::Work {
 
   /// Waits without a limit of its own (0 or less): the call itself ends at its group's time-out. A shorter wait that is
   /// over raises and leaves the call running.
-  bool wait(std::chrono::milliseconds timeout = kNoTimeout) override;
+  bool wait(std::chrono::milliseconds timeout = kNoTimeout) final;
+  /// The same until a point in time; `timeout` is what the user has asked for, for the error's text.
+  virtual void wait_until(std::chrono::steady_clock::time_point end, std::chrono::milliseconds timeout);
   void synchronize() override {}
   std::vector<at::Tensor> result() override;
   /// Its value is the list of output tensors.

@@ -6,6 +6,9 @@
 
 #include <algorithm>
 
+#include "base/limit.h"
+#include "c10d/work.h"
+
 namespace pinnedpg {
 
 using std::chrono::milliseconds;
@@ -28,12 +31,11 @@ std::exception_ptr WorkAll::exception() const {
 }
 
 bool WorkAll::wait(milliseconds timeout) {
-  const auto begin = steady_clock::now();
+  const auto end = timeout.count() > 0 ? steady_clock::now() + bounded(timeout) : steady_clock::time_point::max();
   std::exception_ptr first;
   for (const auto& work : works_) {
-    const auto spent = std::chrono::duration_cast<milliseconds>(steady_clock::now() - begin);
     try {
-      work->wait(timeout.count() > 0 ? std::max(timeout - spent, milliseconds(1)) : timeout);
+      static_cast<WorkPinned&>(*work).wait_until(end, timeout);
     } catch (...) {
       if (!first) first = std::current_exception();
     }

@@ -49,6 +49,9 @@ class Wire final : private Guard {
   void copy_payload(const Region& to);
   void pop();
 
+  /// Whether the other side has gone, and takes nothing any more.
+  bool is_deserted() const { return staging_.member(1 - side_).presence.load() == Presence::kLeft; }
+
   bool met() const { return staging_.member(1 - side_).presence.load() != Presence::kAbsent; }
 
   /// For one that waits for the other side: raises GroupError when that is in vain.

@@ -2,7 +2,6 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "device/queue.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -47,9 +46,7 @@ class Worker {
   void start() {
     std::lock_guard lock(mutex_);
     if (started_) return;
-    std::thread thread([this] { run(); });
-    ::pthread_setname_np(thread.native_handle(), "pinnedpg");
-    thread.detach();
+    start_thread("pinnedpg", [this] { run(); });
     started_ = true;
   }
 

@@ -43,7 +43,11 @@ class PerProcess {
   std::atomic<Made*> made_{nullptr};
 };
 
-/// Runs a function that may block, but does not raise, on a spare thread; those are kept for the next one.
+/// Starts a thread that nobody joins. Raises SystemError where none can be had.
+void start_thread(const char* name, std::function<void()> body);
+
+/// Runs a function that may block, but does not raise, on a spare thread; those wait a while for the next one. Raises
+/// as start_thread does.
 void run_aside(std::function<void()> body);
 
 /// Runs a function that may block on a spare thread. The future is ready once the function is over and let go of.
