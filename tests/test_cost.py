@@ -23,7 +23,7 @@ long counted_allocations(void) { return count; }
 void *malloc(size_t size) { ++count; return __libc_malloc(size); }
 void *calloc(size_t number, size_t size) { ++count; return __libc_calloc(number, size); }
 void *realloc(void *at, size_t size) { ++count; return __libc_realloc(at, size); }
-void *aligned_alloc(size_t alignment, size_t size) { ++count; return __libc_memalign(alignment, size); }
+void *aligned_alloc(size_t at, size_t size) { ++count; return __libc_memalign(at, size); }
 """
 CALLS = 200
 TIMEOUT_S = 60

@@ -18,7 +18,7 @@ namespace pinnedpg {
 /// How a segment is divided. The creator of a segment decides; the others read it there.
 struct Geometry {
   int world_size = 1;
-  size_t slot_bytes = 128 << 10;      ///< of one rank for one step
+  size_t slot_bytes = 128 << 10;     ///< of one rank for one step
   uint32_t depth = 16;               ///< slots of one rank; a power of two, at least 4 (design.md, "Depth")
   size_t one_shot_bytes = 64 << 10;  ///< up to here all_reduce takes one exchange
 
