@@ -31,8 +31,10 @@ def states_of(report: Path) -> dict:
     for case in xml.parse(report).iter("testcase"):
         test, _, arguments = case.get("name").partition("[")
         world = re.match(r"(\d+)", arguments)
-        bad = next((child.tag for child in case if child.tag != "properties"), None)
-        state = {None: "pass", "skipped": "skipped"}.get(bad, "FAIL")
+        bad = next((child for child in case if child.tag != "properties"), None)
+        state = "pass" if bad is None else "FAIL"
+        if bad is not None and bad.tag == "skipped":
+            state = f"skipped: {bad.get('message')}"
         file = case.get("classname").rpartition(".")[2]
         states[file, test, int(world[1]) if world else None].append(state)
     return states

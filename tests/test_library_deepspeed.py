@@ -114,7 +114,8 @@ def test_zero(world, stage):
 
 
 @pytest.mark.parametrize("stage", [1, 3])
-def test_accumulated_gradients(stage):
-    wanted = trained(net(), STEPS, lambda step: whole(2, step))
-    for parameters in DEEPSPEED.run(train, 2, stage, 2):
+@pytest.mark.parametrize("world", WORLDS)
+def test_accumulated_gradients(world, stage):
+    wanted = trained(net(), STEPS, lambda step: whole(world, step))
+    for parameters in DEEPSPEED.run(train, world, stage, 2):
         assert_close(parameters, wanted)

@@ -228,12 +228,18 @@ def titles():
         dist.recv(torch.empty(2))
         send.wait()
         dist.all_reduce(one, async_op=True).wait()
+        dist.barrier()
+        dist.all_gather_into_tensor(whole, one)
+        with dist._coalescing_manager():
+            dist.all_reduce(one)
+            dist.all_reduce(one)
     events = [event for event in recorded.events() if event.name.startswith("pinned:")]
     return sorted(event.name.removeprefix("pinned:") for event in events)
 
 
 def test_the_profiler_sees_every_call():
-    wanted = "all_gather all_reduce all_reduce all_to_all all_to_all_single broadcast gather"
+    wanted = "all_gather all_gather_into_tensor all_reduce all_reduce all_reduce all_reduce"
+    wanted += " all_to_all all_to_all_single barrier broadcast gather"
     wanted += " recvAnySource reduce reduce_scatter reduce_scatter_tensor scatter send"
     assert ranks.run(titles, 2) == [wanted.split()] * 2
 

@@ -47,11 +47,11 @@ std::string concat(const Args&... args) {
       throw ::pinnedpg::ValueError(::pinnedpg::concat(__VA_ARGS__)); \
   } while (false)
 
-/// Evaluates a system call that returns a negative number on failure and yields its result.
-#define SYS_CHECK(call, what)                      \
+/// Evaluates the system call of that name, which returns a negative number on failure, and yields its result.
+#define SYS_CHECK(name, call, what)                \
   ([&] {                                           \
     const auto result = (call);                    \
     if (result < 0) [[unlikely]]                   \
-      ::pinnedpg::throw_system_error(#call, what); \
+      ::pinnedpg::throw_system_error(#name, what); \
     return result;                                 \
   }())

@@ -67,7 +67,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::recv(TensorList& tensors, int fr
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::recvAnysource(TensorList& tensors, int tag) {
-  return with_torch_errors(
+  return guarded(
       [&] { return post(c10d::OpType::RECVANYSOURCE, "recv", "pinned:recvAnySource", tensors, kAnySource, tag); });
 }
 

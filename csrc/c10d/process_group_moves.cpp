@@ -142,7 +142,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::gather(std::vector<TensorList>& 
 #ifdef PINNEDPG_TORCH_HAS_GATHER_SINGLE
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::gather_single(at::Tensor& output, at::Tensor& input,
                                                               const c10d::GatherOptions& opts) {
-  return with_torch_errors([&] {
+  return guarded([&] {
     auto call = request(CallKind::kGather, OpType::GATHER, "pinned:gather_single", opts.timeout, opts.asyncOp);
     const int root = check_root(call, opts.rootRank, 0, 1);
     Region from = call.tensors.input(input);

@@ -32,7 +32,7 @@ Mapped& mapped() {
 
 uint64_t random_id() {
   uint64_t id = 0;
-  SYS_CHECK(::getrandom(&id, sizeof id, 0), "segment: cannot draw a random id");
+  SYS_CHECK(getrandom, ::getrandom(&id, sizeof id, 0), "segment: cannot draw a random id");
   return id;
 }
 
@@ -53,10 +53,10 @@ Segment::Handle Segment::Handle::parse(const std::string& text) {
 std::shared_ptr<Segment> Segment::create(size_t bytes) {
   const uint64_t id = random_id();
   // The id is in the memfd's name as well, where /proc shows it: that is how `open` knows that it got the right file.
-  const int fd =
-      SYS_CHECK(::memfd_create(concat("pinnedpg-", id).c_str(), MFD_CLOEXEC), "segment: cannot create shared memory");
+  const int fd = SYS_CHECK(memfd_create, ::memfd_create(concat("pinnedpg-", id).c_str(), MFD_CLOEXEC),
+                           "segment: cannot create shared memory");
   std::shared_ptr<Segment> segment(new Segment(fd, {ProcessId::self(), fd, id, bytes}));
-  SYS_CHECK(::ftruncate(fd, static_cast<off_t>(bytes)), concat("segment: cannot size ", bytes, " bytes"));
+  SYS_CHECK(ftruncate, ::ftruncate(fd, static_cast<off_t>(bytes)), concat("segment: cannot size ", bytes, " bytes"));
   segment->map();
   std::lock_guard lock(mapped().mutex);
   mapped().by_id[id] = segment;
@@ -127,7 +127,7 @@ void Segment::reserve(size_t begin, size_t bytes) {
   for (size_t at = first; at < end; at += kPiece) {
     const size_t piece = std::min(kPiece, end - at);
     SYS_CHECK(
-        TEMP_FAILURE_RETRY(::fallocate(fd_, 0, static_cast<off_t>(at), static_cast<off_t>(piece))),
+        fallocate, TEMP_FAILURE_RETRY(::fallocate(fd_, 0, static_cast<off_t>(at), static_cast<off_t>(piece))),
         concat("segment: cannot reserve ", end - first, " bytes of host memory. Lower slot_bytes or depth in Options"));
   }
 }
