@@ -15,6 +15,7 @@ SOURCES = [
     "csrc/memory/bell.cpp",
     "csrc/device/host_stream.cpp",
     "csrc/device/host_copy.cpp",
+    "csrc/device/stage_copy.cpp",
     "csrc/base/interrupt.cpp",
     "tests/cpp/bell_rings.cpp",
 ]
