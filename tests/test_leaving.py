@@ -54,7 +54,7 @@ def test_what_cannot_be_matched_any_more_fails_at_once(what):
         assert len(found) == 8
         for text, took in found:  # the other rank may have left first
             assert "the group was destroyed" in text or "which has left the group" in text, text
-            assert took < 1
+            assert took < 5  # of a limit of minutes
         assert last <= first
 
 
