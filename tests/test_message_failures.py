@@ -250,7 +250,7 @@ import pinnedpg
 dist.init_process_group("pinned", store=dist.HashStore(), rank=0, world_size=1)
 with open("/proc/self/statm") as statm:
     now = int(statm.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (now + (1 << 20), -1))  # no room for a thread's stack
+resource.setrlimit(resource.RLIMIT_AS, (now + {room}, -1))  # the stack of a thread, or none
 try:
     dist.irecv(torch.ones(3), 0).wait()
 except dist.DistBackendError as error:
@@ -258,7 +258,8 @@ except dist.DistBackendError as error:
 """
 
 
-def test_no_thread_can_be_had():
-    command = [sys.executable, "-c", NO_THREAD]
+@pytest.mark.parametrize("room", [2 << 20, 12 << 20])
+def test_no_thread_can_be_had(room):
+    command = [sys.executable, "-c", NO_THREAD.format(room=room)]
     text = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
     assert "send, recv: rank 0 failed: a thread must be had" in text and "ulimit -u" in text, text

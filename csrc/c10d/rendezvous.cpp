@@ -42,7 +42,7 @@ void Rendezvous::tell(const std::string& key, const std::string& value) const {
     run_aside([at = *this, key, value] {
       try {
         at.board.publish(key, value, kFarewell);
-      } catch (const GroupError& error) {  // the Store went first: then so has whoever kept it
+      } catch (const std::exception& error) {  // the Store went first, or no thread can be had for its call
         PINNEDPG_LOG(kInfo, kInit, "rank ", at.rank, " could not tell the others: ", value, ": ", error.what());
       }
     });
