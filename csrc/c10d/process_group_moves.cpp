@@ -146,7 +146,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::gather_single(at::Tensor& output
     auto call = request(CallKind::kGather, OpType::GATHER, "pinned:gather_single", opts.timeout, opts.asyncOp);
     const int root = check_root(call, opts.rootRank, 0, 1);
     Region from = call.tensors.input(input);
-    std::vector<Region> to;
+    Regions to(call.memory);
     if (root == getRank()) {
       const Region whole = call.tensors.output(output);
       PINNEDPG_CHECK(output.numel() == input.numel() * getSize(), "gather: the output must have ", getSize(), " x ",
