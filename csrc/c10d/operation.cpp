@@ -52,15 +52,13 @@ bool Operation::advance() {
 }
 
 bool Operation::doze() {
-  const auto& team = meeting_ ? meeting_ : team_;
-  if (!team->connected()) return false;
-  team->polling().doze();
+  if (!current()->connected()) return false;
+  current()->polling().doze();
   return true;
 }
 
 void Operation::rouse() {
-  const auto& team = meeting_ ? meeting_ : team_;
-  if (team->connected()) team->polling().rouse();
+  if (current()->connected()) current()->polling().rouse();
 }
 
 void Operation::finish(std::exception_ptr error) {

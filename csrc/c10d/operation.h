@@ -35,6 +35,8 @@ class Operation final : public Task {
 
  private:
   void prepare();
+  /// The team that the call is with now.
+  const std::shared_ptr<Team>& current() const { return meeting_ ? meeting_ : team_; }
   bool meet();
   bool connect_aside(const std::shared_ptr<Team>& team);
 

@@ -34,8 +34,9 @@ void check_pairs(const char* name, size_t outputs, size_t inputs) {
 
 /// The works as one; null where all calls are over, and have none.
 c10::intrusive_ptr<c10d::Work> all_of(int rank, std::vector<c10::intrusive_ptr<c10d::Work>> works) {
-  const bool none = !works.empty() && std::erase(works, nullptr) > 0 && works.empty();
-  return none ? nullptr : c10::make_intrusive<WorkAll>(rank, std::move(works));
+  const size_t over = std::erase(works, nullptr);
+  if (over > 0 && works.empty()) return nullptr;
+  return c10::make_intrusive<WorkAll>(rank, std::move(works));
 }
 
 }  // namespace

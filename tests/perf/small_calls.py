@@ -15,11 +15,13 @@ import sys
 import torch
 import torch.distributed as dist
 
+from pinnedpg.bench.backends import all_gather_single, reduce_scatter_single
+
 OPERATIONS = {
     "all_reduce": lambda t: dist.all_reduce(t.small),
     "broadcast": lambda t: dist.broadcast(t.small, 0),
-    "all_gather": lambda t: t.gather(t.wide, t.small),
-    "reduce_scatter": lambda t: t.scatter(t.small, t.wide),
+    "all_gather": lambda t: all_gather_single(t.wide, t.small),
+    "reduce_scatter": lambda t: reduce_scatter_single(t.small, t.wide),
     "all_to_all": lambda t: dist.all_to_all_single(t.wide, t.other),
     "barrier": lambda t: dist.barrier(),
 }
@@ -31,8 +33,6 @@ class Tensors:
     def __init__(self, world_size):
         self.small = torch.ones(2)
         self.wide, self.other = torch.ones(2 * world_size), torch.ones(2 * world_size)
-        self.gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-        self.scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 
 def main():
