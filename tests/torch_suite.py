@@ -73,15 +73,17 @@ def compare(world, outcomes, whole):
     for name, state in sorted(differ.items()):
         why = KNOWN.get(name, "NOT EXPECTED")
         print(f"== {world} ranks: gloo passes, pinned {state}: {name} ({why})")
+        if name not in KNOWN and name in outcomes["pinned"]:
+            print("\n".join(f"  | {line}" for line in outcomes["pinned"][name][1].splitlines()))
     for name in sorted(stale):
         print(f"== {world} ranks: {name} is listed as known, and does not differ")
     return len(unknown) + len(stale)
 
 
 def run(backend, world, arguments):
-    """Runs the tests in a fresh interpreter; returns (state, reason) by name."""
-    outcomes = {}
-    with tempfile.TemporaryDirectory() as folder:
+    """Runs the tests in a fresh interpreter; returns (state, why it is not "passed") by name."""
+    outcomes, written = {}, b""
+    with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("w+b") as log:
         env = {
             "BACKEND": backend,
             "WORLD_SIZE": str(world),
@@ -94,12 +96,15 @@ def run(backend, world, arguments):
             [sys.executable, __file__, "--here", *(["-k", *arguments.k] if arguments.k else [])],
             env=os.environ | env,
             stdout=subprocess.PIPE,
-            stderr=None if arguments.verbose else subprocess.DEVNULL,
+            stderr=None if arguments.verbose else log,
             text=True,
         )
         for line in process.stdout:
             if line.startswith(MARK):
                 name, state, reason = line.removeprefix(MARK).rstrip("\n").split(" ", 2)
+                written, told = Path(log.name).read_bytes(), len(written)
+                if state == "failed":
+                    reason = written[told:].decode(errors="replace")
                 outcomes[name] = state, reason
                 print(f"{world} ranks, {backend}: {name} {state}", flush=True)
         process.wait()

@@ -122,7 +122,7 @@ class Member {
       case CallKind::kAllToAll:
         return collectives::all_to_all(seat_, ins, outs, (plan_.count + 2) * sizeof(Word));
       default:
-        return collectives::barrier(seat);
+        return collectives::barrier(seat_);
     }
   }
 
