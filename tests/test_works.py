@@ -9,8 +9,6 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from reductions import reduce_scatter_single
-from torch.profiler import ProfilerActivity, profile
 from torch_release import RELEASE
 from worker import Setup
 
@@ -18,7 +16,6 @@ from pinnedpg import Options
 
 LAUNCHERS = ["processes", "threads"]
 CPU = torch.device("cpu")
-ranks.PRELOADED.append("torch.profiler")
 ErrorType = torch._C._distributed_c10d.ErrorType
 
 
@@ -209,41 +206,6 @@ def test_sequence_numbers_count_the_calls():
     assert ranks.run(sequence_numbers, 2) == [2, 2]
 
 
-def titles():
-    rank, world = dist.get_rank(), dist.get_world_size()
-    one, whole = torch.ones(2), torch.ones(2 * world)
-    each = [torch.ones(2) for _ in range(world)]
-    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
-        dist.all_reduce(one)
-        dist.broadcast(one, 0)
-        dist.reduce(one, 0)
-        dist.all_gather(each, one)
-        dist.gather(one, each if rank == 0 else None, 0)
-        dist.scatter(one, each if rank == 0 else None, 0)
-        dist.reduce_scatter(one, each)
-        reduce_scatter_single(one, whole)
-        dist.all_to_all([torch.empty(2) for _ in each], each)
-        dist.all_to_all_single(torch.empty(2 * world), whole)
-        send = dist.isend(one, 1 - rank)
-        dist.recv(torch.empty(2))
-        send.wait()
-        dist.all_reduce(one, async_op=True).wait()
-        dist.barrier()
-        dist.all_gather_into_tensor(whole, one)
-        with dist._coalescing_manager():
-            dist.all_reduce(one)
-            dist.all_reduce(one)
-    events = [event for event in recorded.events() if event.name.startswith("pinned:")]
-    return sorted(event.name.removeprefix("pinned:") for event in events)
-
-
-def test_the_profiler_sees_every_call():
-    wanted = "all_gather all_gather_into_tensor all_reduce all_reduce all_reduce all_reduce"
-    wanted += " all_to_all all_to_all_single barrier broadcast gather"
-    wanted += " recvAnySource reduce reduce_scatter reduce_scatter_tensor scatter send"
-    assert ranks.run(titles, 2) == [wanted.split()] * 2
-
-
 def own_options():
     """torch writes the child's name and time-out into what it gets: that must be a copy."""
     before, child = backend().options, group().split_group([0, 1], group_name="child")
@@ -257,6 +219,20 @@ def own_options():
 
 def test_a_child_does_not_write_into_its_parents_options():
     assert ranks.run(own_options, 2, setup=Setup(options={"depth": 8})) == [True, True]
+
+
+def named():
+    """torch says what a group is called, and what for, once that is there."""
+    pair = dist.new_group([0, 1], group_desc="the pair")
+    assert (pair.group_desc, group().group_desc) == ("the pair", "default_pg")
+    own = pair._get_backend(CPU)
+    own.eager_connect_single_device(torch.device("cpu", 0))
+    dist.all_reduce(total := torch.ones(1), group=pair)
+    return total.item(), pair.group_name != group().group_name
+
+
+def test_groups_have_names_and_purposes():
+    assert ranks.run(named, 2) == [(2.0, True)] * 2
 
 
 def left_twice():
