@@ -48,7 +48,7 @@ constexpr const char* kOptionsDoc = R"(What a user may choose of a group; the fi
 Args:
     slot_bytes: What one rank moves in one step; 0: the group's size decides.
     depth: Slots of a rank, a power of two from 4; 0: the group's size decides.
-    one_shot_bytes: Up to here all_reduce takes one exchange, not two; -1: 64 KiB.
+    one_shot_bytes: Up to here all_reduce takes one exchange, not two; -1: 1 MiB / world_size^2.
     budget_bytes: Shared memory of one group in all; slots shrink to fit.
     timeout: A timedelta, which wins over init_process_group's; None: that counts.
 

@@ -19,7 +19,7 @@ def trace(
     *,
     slot_bytes: int = 128 << 10,
     depth: int = 16,
-    one_shot_bytes: int = 64 << 10,
+    one_shot_bytes: int | None = None,
     calls: int = 1,
     two_lanes: bool = True,
     full: bool = False,
@@ -33,7 +33,7 @@ def trace(
         nbytes: Bytes of one tensor: of each shard where a rank has one for every peer.
         slot_bytes: Of one rank for one step.
         depth: Slots in a rank's ring.
-        one_shot_bytes: Up to here all_reduce takes one exchange.
+        one_shot_bytes: Up to here all_reduce takes one exchange; None: 1 MiB / world_size^2.
         calls: How many calls in a row; each works on what the one before it has made.
         two_lanes: Puts and gets on lanes of their own, as on a GPU, or on one, as on the host.
         full: Print every event; else a long schedule's middle is left out.
@@ -54,6 +54,8 @@ def trace(
     )
     _check(depth >= 2 and depth & (depth - 1) == 0, "depth must be a power of two", depth)
     _check(calls >= 1, "calls must be at least 1", calls)
+    if one_shot_bytes is None:
+        one_shot_bytes = (1 << 20) // world_size**2
     shape = (name, world_size, nbytes, slot_bytes, depth, one_shot_bytes, calls, two_lanes)
     events = _C._record(*shape)
     large = name == "all_reduce" and nbytes > one_shot_bytes and world_size > 1

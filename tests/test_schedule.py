@@ -160,12 +160,12 @@ def least_bytes(name: str, world: int, nbytes: int, rank: int) -> tuple[int, int
     return peers * nbytes, peers * nbytes
 
 
-@pytest.mark.parametrize("world", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("world", [1, 2, 3, 4, 5, 16, 64])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_byte_moves_twice(name, world):
     for nbytes in SIZES:
         put, got = Counter(), Counter()
-        for event in record(name, world, nbytes):
+        for event in record(name, world, nbytes, slot_bytes=max(SLOT, 64 * (world - 1))):
             for spans, count in ((event.writes, put), (event.reads, got)):
                 slots = [span for span in spans if span.space.startswith("slots")]
                 count[event.rank] += sum(span.end - span.begin for span in slots)
@@ -177,8 +177,9 @@ def test_no_byte_moves_twice(name, world):
 def test_steps_do_not_grow_with_the_world(name):
     """One step per exchange while it fits a slot; then as many as what a rank puts fills slots."""
     exchanges = 2 if name == "all_reduce" else 1
+    for world in (2, 3, 4, 5, 8, 16, 32, 64):
+        assert last_step(record(name, world, 128, slot_bytes=16384)) == exchanges
     for world in (2, 3, 4, 5, 8):
-        assert last_step(record(name, world, 128, slot_bytes=4096)) == exchanges
         steps = last_step(record(name, world, 64 << 10, slot_bytes=4096))
         if name == "barrier":
             assert steps == 1

@@ -7,6 +7,17 @@
 
 namespace pinnedpg {
 
+namespace {
+
+/// One exchange moves (N - 1) x bytes to each rank, two move 2 x (N - 1) / N x bytes but cost a hand-over more: measured
+/// in docs/performance.md.
+size_t one_shot_default(int world_size) {
+  const auto ranks = static_cast<size_t>(world_size);
+  return (1 << 20) / (ranks * ranks);
+}
+
+}  // namespace
+
 Geometry Options::geometry(int world_size, int quarters) const {
   PINNEDPG_CHECK(slot_bytes >= 0 && depth >= 0 && one_shot_bytes >= -1 && budget_bytes > 0,
                  "options: sizes must not be negative; got slot_bytes = ", slot_bytes, ", depth = ", depth,
@@ -16,7 +27,7 @@ Geometry Options::geometry(int world_size, int quarters) const {
   const bool crowded = WaitPolicy::for_ranks(world_size).spins == 0;
   const size_t slot = slot_bytes != 0 ? static_cast<size_t>(slot_bytes) : crowded ? 1 << 20 : 128 << 10;
   const uint32_t slots = depth != 0 ? static_cast<uint32_t>(depth) : crowded ? 4 : 16;
-  const size_t one_shot = one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : 64 << 10;
+  const size_t one_shot = one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : one_shot_default(world_size);
   return Geometry::fit(world_size, slot, slots, one_shot, static_cast<size_t>(budget_bytes / 4 * quarters));
 }
 

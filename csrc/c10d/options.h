@@ -13,7 +13,7 @@ struct Options : c10d::Backend::Options {
 
   int64_t slot_bytes = 0;       ///< of one rank for one step; 0: 128 KiB, or 1 MiB where ranks outnumber cores
   int64_t depth = 0;            ///< slots of one rank, a power of two from 4; 0: 16, or 4 where ranks outnumber cores
-  int64_t one_shot_bytes = -1;  ///< all_reduce takes one exchange up to here; -1: 64 KiB
+  int64_t one_shot_bytes = -1;  ///< all_reduce takes one exchange up to here; -1: 1 MiB / world_size^2
   int64_t budget_bytes = 32 << 20;  ///< shared memory of one group in all; slots shrink to fit
 
 #ifdef PINNEDPG_TORCH_HAS_OPTIONS_CLONE

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Makes small calls of each operation, for what counts them: tests/test_cost.py.
+"""Makes small calls of each operation, for what counts them: tests/test_cost.py and growth.py.
 
-    python tests/perf/small_calls.py RANK WORLD_SIZE FOLDER BACKEND CALLS
+    python tests/perf/small_calls.py RANK WORLD_SIZE FOLDER BACKEND CALLS [OPERATION ...]
 
 Prints, where the allocation counter is preloaded, "operation allocations-per-call" for each.
 """
@@ -36,7 +36,7 @@ class Tensors:
 
 
 def main():
-    rank, world_size, folder, backend, calls = sys.argv[1:]
+    rank, world_size, folder, backend, calls, *operations = sys.argv[1:]
     rank, world_size, calls = int(rank), int(world_size), int(calls)
     store = dist.FileStore(os.path.join(folder, "store"), world_size)
     if backend == "fake":
@@ -46,7 +46,8 @@ def main():
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     tensors = Tensors(world_size)
     counter = getattr(ctypes.CDLL(None), "counted_allocations", lambda: 0)
-    for name, call in OPERATIONS.items():
+    for name in operations or OPERATIONS:
+        call = OPERATIONS[name]
         for _ in range(20):
             call(tensors)
         before = counter()
