@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Compares choices of pinnedpg.Options: a group for each, in the same processes, round by round.
+
+    torchrun --nproc-per-node N tests/perf/options.py [-o OPERATION] [--sizes 4K,64K] CHOICE ...
+
+A choice is a list like one_shot_bytes=64K,depth=8. Prints the median microseconds of a call by size
+and choice (of the slowest rank's rounds).
+"""
+
+import argparse
+import os
+import statistics
+import time
+
+import torch
+import torch.distributed as dist
+
+import pinnedpg
+from pinnedpg.bench.backends import all_gather_single, reduce_scatter_single
+
+UNITS = {"K": 10, "M": 20, "G": 30}
+ROUNDS = 15
+ROUND_S = 0.02
+
+
+def number(text):
+    return int(text[:-1]) << UNITS[text[-1]] if text[-1] in UNITS else int(text)
+
+
+def call_of(operation, nbytes, group):
+    """Returns a function that makes one call with tensors of that size, the largest of a rank."""
+    world = group.size()
+    whole = torch.ones(max(nbytes // 4 // world, 1) * world)
+    shard, other = torch.ones(whole.numel() // world), torch.ones_like(whole)
+    return {
+        "all_reduce": lambda: dist.all_reduce(whole, dist.ReduceOp.MAX, group=group),
+        "broadcast": lambda: dist.broadcast(whole, 0, group=group),
+        "all_gather": lambda: all_gather_single(whole, shard, group=group),
+        "reduce_scatter": lambda: reduce_scatter_single(shard, whole, group=group),
+        "all_to_all": lambda: dist.all_to_all_single(other, whole, group=group),
+    }[operation]
+
+
+def timed(call, calls):
+    dist.barrier()
+    begin = time.perf_counter()
+    for _ in range(calls):
+        call()
+    taken = torch.tensor((time.perf_counter() - begin) / calls)
+    dist.all_reduce(taken, dist.ReduceOp.MAX)
+    return taken.item()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", default="all_reduce")
+    parser.add_argument("--sizes", default="8,4K,16K,64K,256K,1M")
+    parser.add_argument("choices", nargs="+")
+    given = parser.parse_args()
+    os.sched_setaffinity(0, {int(os.environ["LOCAL_RANK"]) % os.cpu_count()})
+    torch.set_num_threads(1)
+    dist.init_process_group("pinned")
+    groups = []
+    for choice in given.choices:
+        pairs = [pair.split("=") for pair in choice.split(",")]
+        options = pinnedpg.Options(**{name: number(value) for name, value in pairs})
+        groups.append(dist.new_group(backend="pinned", pg_options=options))
+    if dist.get_rank() == 0:
+        print(f"| {given.o}, {dist.get_world_size()} ranks | " + " | ".join(given.choices) + " |")
+        print("|---" * (1 + len(groups)) + "|")
+    for size in given.sizes.split(","):
+        calls = [call_of(given.o, number(size), group) for group in groups]
+        first = max(timed(call, 3) for call in calls)
+        count = max(1, int(ROUND_S / first))
+        rounds = [[timed(call, count) for call in calls] for _ in range(ROUNDS)]
+        cells = [f"{1e6 * statistics.median(column):.1f}" for column in zip(*rounds, strict=True)]
+        if dist.get_rank() == 0:
+            print(f"| {size} | " + " | ".join(cells) + " |", flush=True)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
