@@ -8,6 +8,7 @@ noticed. Outputs and the gaps between elements begin as SENTINEL, and the gaps m
 
 import functools
 import itertools
+import os
 from collections.abc import Iterator
 
 import torch
@@ -15,6 +16,8 @@ import torch.distributed as dist
 from cases import COMPLEX, DTYPES, FLOATS, MOVES, SYNCS, Case, Cell
 from reductions import REDUCING, REDUCTIONS
 
+DEVICE = os.environ.get("PINNEDPG_TEST_DEVICE", "cpu")
+"""Where the tensors are: cpu, cuda, or cuda:1."""
 SENTINEL = 0xA5
 OUTSTANDING = 16
 DEPTH = 4
@@ -106,6 +109,9 @@ def check(product: str, slot_bytes: int, members: int = 0, case: str = "") -> tu
         members: 0, or how many members each rank has: then all calls are with tensor lists.
         case: Only the rows of that name, where given.
     """
+    if DEVICE != "cpu":
+        # Ranks that are threads of one GPU need streams of their own: one that waits holds all up.
+        torch.cuda.set_stream(torch.cuda.Stream(DEVICE))
     first = dist.get_rank() * max(members, 1)
     world = dist.get_world_size() * max(members, 1)
     made = Product(world, slot_bytes, members > 0)
@@ -176,7 +182,7 @@ class Seat:
     def _lay(self, count: int) -> torch.Tensor:
         cell, item = self.cell, self.cell.dtype.itemsize
         slots = {"offset": count + 2, "strided": 2 * count}.get(cell.layout, count)
-        base = torch.full((slots * item,), SENTINEL, dtype=torch.uint8)
+        base = torch.full((slots * item,), SENTINEL, dtype=torch.uint8, device=DEVICE)
         flat = base.view(cell.dtype)
         if cell.layout == "offset":
             self.guards += [base[:item], base[-item:]]
@@ -194,12 +200,12 @@ class Seat:
         cell = self.cell
         wanted = cell.case.expected(cell, self.member, everyones)
         for index, value in enumerate(wanted or []):
-            got = self.outputs[index].reshape(-1)
+            got = self.outputs[index].cpu().reshape(-1)
             if not same(cell, got, value):
                 yield f"output {index} must be {some(value)}; got {some(got)}"
         if cell.case.outputs and not cell.case.own:
             for index, value in enumerate(everyones[self.member]):
-                if not same(cell, self.inputs[index].reshape(-1), value):
+                if not same(cell, self.inputs[index].cpu().reshape(-1), value):
                     yield f"input {index} was written to"
         if any((guard != SENTINEL).any() for guard in self.guards):
             yield "a gap between elements was written to"

@@ -51,10 +51,11 @@ void WorkMessage::help(Mailbox& mailbox, steady_clock::time_point end) {
 
 void Message::complete() {
   std::exception_ptr fault;
-  if (error.empty()) {
+  try {
+    if (!error.empty()) throw GroupError(error);
     tensors.write_back();
-  } else {
-    fault = std::make_exception_ptr(GroupError(error));
+  } catch (...) {
+    fault = std::current_exception();
   }
   tensors = Tensors(tensors.operation());
   std::exchange(work, nullptr)->complete(fault);

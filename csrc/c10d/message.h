@@ -40,7 +40,7 @@ class WorkMessage final : public WorkPinned {
 
 /// One send or receive, from its post to its work.
 struct Message {
-  explicit Message(const char* operation) : tensors(operation) {}
+  explicit Message(const char* operation) : tensors(operation, std::pmr::get_default_resource(), true) {}
 
   Tensors tensors;
   Region region;

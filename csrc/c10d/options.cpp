@@ -9,8 +9,8 @@ namespace pinnedpg {
 
 namespace {
 
-/// One exchange moves (N - 1) x bytes to each rank, two move 2 x (N - 1) / N x bytes but cost a hand-over more: measured
-/// in docs/performance.md.
+/// One exchange moves (N - 1) x bytes to each rank, two move 2 x (N - 1) / N x bytes but cost a hand-over more:
+/// measured in docs/performance.md.
 size_t one_shot_default(int world_size) {
   const auto ranks = static_cast<size_t>(world_size);
   return (1 << 20) / (ranks * ranks);
@@ -18,15 +18,16 @@ size_t one_shot_default(int world_size) {
 
 }  // namespace
 
-Geometry Options::geometry(int world_size, int quarters) const {
+Geometry Options::geometry(int world_size, int quarters, bool on_gpus) const {
   PINNEDPG_CHECK(slot_bytes >= 0 && depth >= 0 && one_shot_bytes >= -1 && budget_bytes > 0,
                  "options: sizes must not be negative; got slot_bytes = ", slot_bytes, ", depth = ", depth,
                  ", one_shot_bytes = ", one_shot_bytes, ", budget_bytes = ", budget_bytes);
   PINNEDPG_CHECK(timeout.count() >= 0, "options: the timeout must not be negative; got ", timeout.count(), " ms");
   // Where ranks share cores, a hand-over costs a switch of threads: few and large ones then.
   const bool crowded = WaitPolicy::for_ranks(world_size).spins == 0;
-  const size_t slot = slot_bytes != 0 ? static_cast<size_t>(slot_bytes) : crowded ? 1 << 20 : 128 << 10;
-  const uint32_t slots = depth != 0 ? static_cast<uint32_t>(depth) : crowded ? 4 : 16;
+  const size_t measured = on_gpus ? 2 << 20 : crowded ? 1 << 20 : 128 << 10;  // docs/performance.md
+  const size_t slot = slot_bytes != 0 ? static_cast<size_t>(slot_bytes) : measured;
+  const uint32_t slots = depth != 0 ? static_cast<uint32_t>(depth) : on_gpus || crowded ? 4 : 16;
   const size_t one_shot = one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : one_shot_default(world_size);
   return Geometry::fit(world_size, slot, slots, one_shot, static_cast<size_t>(budget_bytes / 4 * quarters));
 }

@@ -11,9 +11,9 @@ namespace pinnedpg {
 struct Options : c10d::Backend::Options {
   Options() : c10d::Backend::Options("pinned") {}
 
-  int64_t slot_bytes = 0;       ///< of one rank for one step; 0: 128 KiB, or 1 MiB where ranks outnumber cores
-  int64_t depth = 0;            ///< slots of one rank, a power of two from 4; 0: 16, or 4 where ranks outnumber cores
-  int64_t one_shot_bytes = -1;  ///< all_reduce takes one exchange up to here; -1: 1 MiB / world_size^2
+  int64_t slot_bytes = 0;  ///< of one rank for one step; 0: 128 KiB; 1 MiB where ranks outnumber cores; 2 MiB on GPUs
+  int64_t depth = 0;       ///< slots of one rank, a power of two from 4; 0: 16; 4 where slots are that large
+  int64_t one_shot_bytes = -1;      ///< all_reduce takes one exchange up to here; -1: 1 MiB / world_size^2
   int64_t budget_bytes = 32 << 20;  ///< shared memory of one group in all; slots shrink to fit
 
 #ifdef PINNEDPG_TORCH_HAS_OPTIONS_CLONE
@@ -24,7 +24,7 @@ struct Options : c10d::Backend::Options {
 
   /// The geometry for that many ranks, within so many quarters of the budget: two are for calls of one tensor, one
   /// for calls of several, one for messages. Raises ValueError for a choice that cannot be.
-  Geometry geometry(int world_size, int quarters = 2) const;
+  Geometry geometry(int world_size, int quarters = 2, bool on_gpus = false) const;
 };
 
 }  // namespace pinnedpg

@@ -94,6 +94,9 @@ void ProcessGroupPinned::close(const std::string& reason) {
   failed_ = true;
   if (first_) first_->abort(reason);
   if (lists_) lists_->abort(reason);
+  for (const auto& team : {cuda_first_, cuda_lists_}) {
+    if (team) team->team().abort(reason);
+  }
   if (mailbox_) mailbox_->abort(reason);
 }
 
@@ -102,8 +105,9 @@ void ProcessGroupPinned::shutdown() {
   std::shared_ptr<Mailbox> mailbox;
   {
     std::lock_guard lock(mutex_);
-    unseen = closed_.empty() && getSize() > 1 && (!first_ || !first_->connected());
+    unseen = closed_.empty() && getSize() > 1 && (!first_ || !first_->connected()) && !cuda_first_;
     if (closed_.empty()) closed_ = "the group was destroyed";
+    cuda_first_ = cuda_lists_ = nullptr;
     first_ = lists_ = nullptr;  // what is queued keeps its team until it is done
     mailbox = std::exchange(mailbox_, nullptr);
   }
@@ -195,6 +199,7 @@ int ProcessGroupPinned::check_root(const Request& request, int64_t root, int64_t
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::barrier(const c10d::BarrierOptions& opts) {
   return guarded([&] {
     auto call = request(CallKind::kBarrier, c10d::OpType::BARRIER, "pinned:barrier", opts.timeout, opts.asyncOp);
+    synchronize_gpus();
     return run(call, [](const Geometry&, int, Memory* memory) { return collectives::barrier({0, 1, memory}); });
   });
 }

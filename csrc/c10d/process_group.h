@@ -10,6 +10,7 @@
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
 #include "base/limit.h"
+#include "c10d/cuda_team.h"
 #include "c10d/errors.h"
 #include "c10d/mailbox.h"
 #include "c10d/operation.h"
@@ -162,6 +163,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   WorkPtr run(Request& request, const Plan& plan, const Operation::Next& next = {}) {
     if (request.label.kind != CallKind::kBarrier) request.label.dtype = dtype_label(request.tensors.type());
     ++sequence_;
+    if (request.tensors.on_gpus()) return run_on_gpus(request, plan, next);
     const bool here = !request.async && queue_->try_begin();
     return here ? run_here(request, plan, next) : enqueue(request, plan, next);
   }
@@ -169,6 +171,14 @@ class ProcessGroupPinned final : public c10d::Backend {
   WorkPtr run_here(Request& request, PlanRef plan, const Operation::Next& next);
   void carry_out(Request& request, PlanRef plan, const Operation::Next& next);
   WorkPtr enqueue(Request& request, Operation::Plan plan, const Operation::Next& next);
+  WorkPtr run_on_gpus(Request& request, PlanRef plan, const Operation::Next& next);
+  /// Does the first exchange of a call, which is of what lies on the host, at once.
+  void tell_sizes(Request& request, Call& call, PlanRef plan);
+  /// Of a call that is queued: keeps what it needs until it is done.
+  WorkPtr watch(Request& request, const std::shared_ptr<CudaTeam>& team, CudaTeam::Queued queued);
+  std::shared_ptr<CudaTeam> cuda_team(int tensors);
+  /// The host waits for what the current streams of the GPUs in use hold.
+  void synchronize_gpus();
   c10::intrusive_ptr<WorkPinned> work_of(Request& request) const;
   WorkPtr exchange_all(Request& request, Regions inputs, Regions outputs, bool even);
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;
@@ -196,9 +206,11 @@ class ProcessGroupPinned final : public c10d::Backend {
   const Rendezvous rendezvous_;
   std::shared_ptr<Queue> queue_ = std::make_shared<Queue>();
   std::mutex mutex_;
-  std::shared_ptr<Team> first_;       ///< for calls of one tensor per rank, and where all others meet
-  std::shared_ptr<Team> lists_;       ///< for calls of several tensors, as many as the newest such call had
-  std::shared_ptr<Mailbox> mailbox_;  ///< made for the first send or receive
+  std::shared_ptr<Team> first_;  ///< for calls of one tensor per rank, and where all others meet
+  std::shared_ptr<Team> lists_;  ///< for calls of several tensors, as many as the newest such call had
+  std::shared_ptr<CudaTeam> cuda_first_, cuda_lists_;  ///< the same for tensors on GPUs
+  std::shared_ptr<Mailbox> mailbox_;                   ///< made for the first send or receive
+  int cuda_lists_made_ = 0;
   int lists_made_ = 0;  ///< how many teams for several: equal on all ranks, since they make the same calls
   const uint32_t forks_ = fork_count();  ///< a forked child does not speak for the rank
   std::string closed_;                   ///< why no call can be made any more; empty while it can

@@ -39,7 +39,8 @@ void Team::connect(const char* operation, milliseconds timeout) {
 }
 
 std::shared_ptr<Segment> Team::create(milliseconds timeout) const {
-  const Geometry geometry = rendezvous_.options->geometry(rendezvous_.world_size * tensors_, tensors_ == 1 ? 2 : 1);
+  const int members = rendezvous_.world_size * tensors_;
+  const Geometry geometry = rendezvous_.options->geometry(members, tensors_ == 1 ? 2 : 1, on_gpus_);
   return rendezvous_.create(key(), geometry, timeout);
 }
 
@@ -80,9 +81,7 @@ void Team::seat(std::shared_ptr<Segment> segment) {
   const int first = rendezvous_.rank * tensors_;
   segment->reserve(staging.slots_begin(first), staging.slots_bytes() * static_cast<size_t>(tensors_));
   segment_ = segment;
-  owned_ = std::make_unique<Communicator>(segment, staging, first, tensors_,
-                                          [at = std::make_shared<Absentees>(rendezvous_),
-                                           tensors = tensors_](int member) { return at->find(member / tensors); });
+  owned_ = std::make_unique<Communicator>(segment, staging, first, tensors_, lookup());
   const WaitPolicy policy = WaitPolicy::for_ranks(rendezvous_.world_size);
   Bell& bell = staging.control().bell;
   blocking_ = std::make_unique<HostStream>(HostStream::Mode::kBlock, bell, owned_->watchdog(), policy);
@@ -92,6 +91,17 @@ void Team::seat(std::shared_ptr<Segment> segment) {
   std::lock_guard lock(reason_mutex_);
   communicator_.store(owned_.get(), std::memory_order_release);
   if (!abort_reason_.empty()) owned_->abort(abort_reason_);
+}
+
+Watchdog::Lookup Team::lookup() const {
+  return [at = std::make_shared<Absentees>(rendezvous_), tensors = tensors_](int member) {
+    return at->find(member / tensors);
+  };
+}
+
+Watchdog Team::watchdog() const {
+  const Communicator& communicator = *communicator_.load(std::memory_order_acquire);
+  return {communicator.staging(), communicator.first_rank(), lookup()};
 }
 
 bool Team::advance(Call& call, HostStream::Mode mode) {

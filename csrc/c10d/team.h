@@ -18,9 +18,9 @@ namespace pinnedpg {
 /// its first call: `connect` makes (or opens) it, and blocks until the first rank has come as well.
 class Team {
  public:
-  /// `number` tells the teams of a group apart: equal on all ranks.
-  Team(const Rendezvous& rendezvous, int tensors, int number)
-      : rendezvous_(rendezvous), tensors_(tensors), number_(number) {}
+  /// `number` tells the teams of a group apart: equal on all ranks. Those of GPUs are apart from those of the host.
+  Team(const Rendezvous& rendezvous, int tensors, int number, bool on_gpus = false)
+      : rendezvous_(rendezvous), tensors_(tensors), number_(number), on_gpus_(on_gpus) {}
 
   int tensors() const { return tensors_; }
 
@@ -31,6 +31,10 @@ class Team {
   HostStream& polling() { return *polling_; }
   /// After `connect`.
   Communicator& communicator() { return *communicator_.load(std::memory_order_relaxed); }
+  /// After `connect`: what all of it lies in.
+  const std::shared_ptr<Segment>& segment() const { return segment_; }
+  /// Another look-out over the same ranks, for a thread of its own.
+  Watchdog watchdog() const;
   /// Carries a call on: to its end, or as far as it goes without blocking.
   bool advance(Call& call, HostStream::Mode mode);
 
@@ -50,11 +54,13 @@ class Team {
   void check_abort(const char* operation) const;
   void check_waiting(const char* operation, std::chrono::milliseconds waited, std::chrono::milliseconds timeout) const;
   void seat(std::shared_ptr<Segment> segment);
-  std::string key() const { return concat("segment/", number_); }
+  Watchdog::Lookup lookup() const;
+  std::string key() const { return concat(on_gpus_ ? "gpus/" : "segment/", number_); }
 
   const Rendezvous rendezvous_;
   const int tensors_;
   const int number_;
+  const bool on_gpus_;
   std::mutex connecting_;
   mutable std::mutex reason_mutex_;
   std::string abort_reason_;

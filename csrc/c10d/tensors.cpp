@@ -6,14 +6,15 @@
 #include <ATen/MemoryOverlap.h>
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
+
 #include "base/check.h"
+#include "device/device.h"
 #include "memory/label.h"
 
 namespace pinnedpg {
 
 namespace {
-
-bool is_plain(const at::Tensor& tensor) { return tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg(); }
 
 Region region_of(const at::Tensor& tensor) {
   return Region::flat(tensor.data_ptr(), static_cast<size_t>(tensor.numel()) * tensor.element_size());
@@ -25,11 +26,41 @@ void Tensors::check(const at::Tensor& tensor, const char* what) {
   PINNEDPG_CHECK(tensor.defined(), operation_, ": ", what, " must be a tensor; got an undefined one");
   PINNEDPG_CHECK(tensor.layout() == at::kStrided, operation_, ": ", what, " must be dense; got layout ",
                  tensor.layout(), ". Call .to_dense() first");
-  PINNEDPG_CHECK(tensor.device().is_cpu(), operation_, ": ", what, " must be a CPU tensor; got one on ",
-                 tensor.device(), ". This version moves CPU tensors only");
-  if (type_ == at::ScalarType::Undefined) type_ = tensor.scalar_type();
+  const at::DeviceType device = tensor.device().type();
+  PINNEDPG_CHECK(device == at::kCPU || device == at::kCUDA, operation_, ": ", what,
+                 " must be a CPU or a CUDA tensor; got one on ", tensor.device());
+  PINNEDPG_CHECK(device == at::kCPU || built_with_cuda(), operation_, ": ", what, " must be a CPU tensor; got one on ",
+                 tensor.device(), ", and this build of pinnedpg is for the CPU alone: build it where nvcc is found");
+  if (type_ == at::ScalarType::Undefined) type_ = tensor.scalar_type(), device_type_ = device;
+  PINNEDPG_CHECK(device == device_type_, operation_, ": ", what, " must be on ", device_type_,
+                 " as the others; got one on ", tensor.device());
   PINNEDPG_CHECK(tensor.scalar_type() == type_, operation_, ": ", what, " must be of the type of the others, torch.",
                  dtype_text(dtype_label(type_)), "; got torch.", dtype_text(dtype_label(tensor.scalar_type())));
+}
+
+bool Tensors::is_plain(const at::Tensor& tensor) const {
+  return tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg() && (!on_host_ || tensor.device().is_cpu());
+}
+
+at::Tensor Tensors::staged(const at::Tensor& tensor) const {
+  const auto options = tensor.options().memory_format(std::nullopt);
+  return at::empty(tensor.sizes(), on_host_ ? options.device(at::kCPU) : options);
+}
+
+std::vector<int> Tensors::gpus() const {
+  std::vector<int> gpus;
+  for (const at::Tensor& tensor : kept_) {
+    const int gpu = tensor.device().index();
+    if (std::find(gpus.begin(), gpus.end(), gpu) == gpus.end()) gpus.push_back(gpu);
+  }
+  return gpus;
+}
+
+int Tensors::gpu_of(const Region& region) const {
+  for (const at::Tensor& tensor : kept_) {
+    if (region.bytes() > 0 && overlap(region_of(tensor), region)) return tensor.device().index();
+  }
+  return -1;
 }
 
 Region Tensors::keep(at::Tensor tensor) {
@@ -43,7 +74,7 @@ Region Tensors::input(const at::Tensor& tensor) {
 }
 
 Region Tensors::copied_input(const at::Tensor& tensor) {
-  const Region region = keep(at::empty(tensor.sizes(), tensor.options().memory_format(std::nullopt)));
+  const Region region = keep(staged(tensor));
   reads_.emplace_back(tensor, kept_.back());
   return region;
 }
@@ -54,8 +85,7 @@ Region Tensors::result(const at::Tensor& tensor, bool read) {
   PINNEDPG_CHECK(at::has_internal_overlap(tensor) != at::MemOverlap::Yes, operation_,
                  ": output must have a place for each element; got one of shape ", tensor.sizes(), " and strides ",
                  tensor.strides());
-  const Region region =
-      read ? copied_input(tensor) : keep(at::empty(tensor.sizes(), tensor.options().memory_format(std::nullopt)));
+  const Region region = read ? copied_input(tensor) : keep(staged(tensor));
   copies_.emplace_back(tensor, kept_.back());
   return region;
 }

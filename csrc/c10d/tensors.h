@@ -18,8 +18,9 @@ namespace pinnedpg {
 /// `read` fills and `write_back` empties. Keeps all memory alive.
 class Tensors {
  public:
-  explicit Tensors(const char* operation, Memory* memory = std::pmr::get_default_resource())
-      : operation_(operation), kept_(memory), reads_(memory), copies_(memory) {}
+  /// `on_host`: those of GPUs are staged on the host too.
+  explicit Tensors(const char* operation, Memory* memory = std::pmr::get_default_resource(), bool on_host = false)
+      : operation_(operation), on_host_(on_host), kept_(memory), reads_(memory), copies_(memory) {}
 
   Region input(const at::Tensor& tensor);
   Region output(const at::Tensor& tensor) { return result(tensor, false); }
@@ -35,13 +36,23 @@ class Tensors {
   void write_back();
 
   const char* operation() const { return operation_; }
+  /// Whether they are on GPUs (and not on the host).
+  bool on_gpus() const { return device_type_ == at::kCUDA && !on_host_; }
+  /// The GPUs that they are on.
+  std::vector<int> gpus() const;
+  /// The GPU of a region's memory, which is of one of them; -1: of none.
+  int gpu_of(const Region& region) const;
   at::ScalarType type() const { return type_; }
 
  private:
   Region result(const at::Tensor& tensor, bool read);
   Region keep(at::Tensor tensor);
+  bool is_plain(const at::Tensor& tensor) const;
+  at::Tensor staged(const at::Tensor& tensor) const;
 
   const char* operation_;
+  bool on_host_;
+  at::DeviceType device_type_ = at::kCPU;
   at::ScalarType type_ = at::ScalarType::Undefined;
   std::pmr::vector<at::Tensor> kept_;
   std::pmr::vector<std::pair<at::Tensor, at::Tensor>> reads_, copies_;  ///< (the user's, ours)

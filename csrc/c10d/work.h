@@ -34,6 +34,9 @@ class WorkPinned : public c10d::Work {
   /// The call is over: with an error, or well.
   void complete(std::exception_ptr error);
 
+ protected:
+  const std::vector<at::Tensor>& outputs() const { return outputs_; }
+
  private:
   void settle_future();
 

@@ -101,6 +101,7 @@ bool Communicator::queue_puts(const Call& call, const Exchange& exchange, size_t
   }
   // All have read what the slot (or the image) held before.
   const uint32_t last_use = exchange.image.empty() ? step - staging_.geometry().depth : step - 1;
+  if (!siblings_.empty()) await_issued(&Member::issued_got, last_use);
   if (!stream.wait(gots_, last_use)) return false;
   const Round round(exchange, staging_, chunk);
   for (const auto& [shard, from] : exchange.puts) {
@@ -108,6 +109,7 @@ bool Communicator::queue_puts(const Call& call, const Exchange& exchange, size_t
     if (part.bytes() > 0) stream.copy(round.staged(rank, shard, step, part.bytes()), part, Toward::kStage);
   }
   stream.arrive(*puts_[static_cast<size_t>(rank)], step);
+  if (!siblings_.empty()) staging_.member(rank).issued_put.store(step, std::memory_order_release);
   return true;
 }
 
@@ -116,6 +118,7 @@ bool Communicator::queue_gets(Call& call, const Exchange& exchange, size_t chunk
   const auto rank = static_cast<size_t>(first_rank_) + call.at.member;
   // Own puts too: a get may overwrite in place what is still being put.
   const std::span<Flag* const> awaited = exchange.meets ? std::span<Flag* const>(puts_) : std::span(&puts_[rank], 1);
+  if (!siblings_.empty()) await_issued(&Member::issued_put, step);
   if (!stream.wait(awaited, step)) return false;
   if (!call.at.compared && exchange.meets) compare_labels(call);
   const Round round(exchange, staging_, chunk);
@@ -130,6 +133,7 @@ bool Communicator::queue_gets(Call& call, const Exchange& exchange, size_t chunk
     }
   }
   stream.arrive(*gots_[rank], step);
+  if (!siblings_.empty()) staging_.member(static_cast<int>(rank)).issued_got.store(step, std::memory_order_release);
   return true;
 }
 
@@ -149,19 +153,28 @@ void Communicator::compare_labels(Call& call) {
     return puts_[rank]->fingerprint[place].load(std::memory_order_relaxed);
   };
   for (size_t rank = 1; rank < puts_.size(); ++rank) {
-    if (fingerprint_of(rank) == fingerprint_of(0)) continue;
-    const auto called = [&](size_t who) {
-      const int member = static_cast<int>(who);
-      return concat(watchdog_.name_of(member), " called ", staging_.member(member).labels[place].to_string());
-    };
-    abort(concat(called(rank), " where ", called(0), ", call ", call.label.number));
-    throw GroupError(staging_.control().reason);
+    if (fingerprint_of(rank) != fingerprint_of(0)) misfit(rank, place);
   }
   call.at.compared = true;
+  find_factors(call.label, place);
+}
+
+void Communicator::misfit(size_t rank, size_t place) {
+  const auto label_of = [&](size_t who) -> const Label& {
+    return staging_.member(static_cast<int>(who)).labels[place];
+  };
+  const auto called = [&](size_t who) {
+    return concat(watchdog_.name_of(static_cast<int>(who)), " called ", label_of(who).to_string());
+  };
+  abort(concat(called(rank), " where ", called(0), ", call ", label_of(0).number));
+  throw GroupError(staging_.control().reason);
+}
+
+void Communicator::find_factors(const Label& label, size_t place) {
   factors_.clear();
-  if (call.label.reduces != 1 + static_cast<uint8_t>(ReduceOp::kPremulSum)) return;
+  if (label.reduces != 1 + static_cast<uint8_t>(ReduceOp::kPremulSum)) return;
   for (size_t rank = 0; rank < puts_.size(); ++rank) {
-    factors_.push_back(staging_.member(static_cast<int>(rank)).labels[place].factor);
+    factors_.push_back(&staging_.member(static_cast<int>(rank)).labels[place].factor);
   }
 }
 

@@ -55,6 +55,18 @@ class Communicator {
   /// all of it is queued (and, on the host, done). Raises GroupError, and then has aborted the group.
   bool advance(Call& call, std::span<const Lanes> lanes);
 
+  /// Queues all of a call on lanes that only queue, and returns its last step. What compares the labels is then
+  /// `compare_queued`: the peers may be calls behind. Blocks only where one of them is kQueuedCalls behind. Raises
+  /// GroupError, and then has aborted the group.
+  uint32_t queue(Call& call, std::span<const Lanes> lanes);
+  /// From any thread: false while some rank has yet to make its call of that number. Raises GroupError where the labels
+  /// differ, and then has aborted the group.
+  bool compare_queued(uint64_t number);
+  /// The group is aborted: lets go whatever waits on a GPU for a step up to `step`. To be repeated until that is over,
+  /// since a peer's GPU may still move its flags.
+  void release_queued(uint32_t step);
+  static constexpr uint64_t kQueuedCalls = 16;
+
   void abort(const std::string& reason) { abort_group(staging_.control(), reason); }
 
   const Staging& staging() const { return staging_; }
@@ -65,6 +77,11 @@ class Communicator {
 
  private:
   void begin(Call& call);
+  void enter(Call& call);
+  void find_siblings();
+  void await_issued(std::atomic<uint32_t> Member::* issued, uint32_t step);
+  void find_factors(const Label& label, size_t place);
+  [[noreturn]] void misfit(size_t rank, size_t place);
   bool move(Call& call, std::span<const Lanes> lanes);
   bool queue_puts(const Call& call, const Exchange& exchange, size_t chunk, Stream& stream);
   bool queue_gets(Call& call, const Exchange& exchange, size_t chunk, Stream& stream);
@@ -81,8 +98,9 @@ class Communicator {
   uint32_t put_step_ = 0;           ///< the last one queued
   uint32_t got_step_ = 0;
   uint64_t calls_ = 0;
-  std::vector<double> factors_;  ///< by rank, of the call under way if it is a PREMUL_SUM; else empty
-  std::vector<Region> sources_;  ///< of the reduction being queued; kept so that a call allocates nothing for it
+  std::vector<int> siblings_;           ///< ranks of other threads of this process, where calls are queued on GPUs
+  std::vector<const double*> factors_;  ///< by rank, of the call under way if it is a PREMUL_SUM; else empty
+  std::vector<Region> sources_;         ///< of the reduction being queued; kept so that a call allocates nothing for it
 };
 
 }  // namespace pinnedpg

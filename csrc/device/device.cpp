@@ -3,6 +3,7 @@
 #include "device/device.h"
 
 #include "base/check.h"
+#include "device/cuda_stream.h"
 
 namespace pinnedpg {
 
@@ -28,6 +29,26 @@ int cuda_device_count() noexcept { return 0; }
 void pin(void*, size_t) { throw_no_cuda("pin"); }
 
 void unpin(void*) { throw_no_cuda("unpin"); }
+
+CudaEvent::CudaEvent(int) { throw_no_cuda("CUDA"); }
+CudaEvent::~CudaEvent() = default;
+void CudaEvent::record(void*) { throw_no_cuda("CUDA"); }
+void CudaEvent::hold(void*) const { throw_no_cuda("CUDA"); }
+bool CudaEvent::is_over() const { throw_no_cuda("CUDA"); }
+
+CudaStream::CudaStream(int device) : device_(device) { throw_no_cuda("CUDA"); }
+CudaStream::~CudaStream() = default;
+void CudaStream::copy(const Region&, const Region&, Toward) { throw_no_cuda("CUDA"); }
+void CudaStream::reduce(const Region&, std::span<const Region>, Reduction, std::span<const double* const>) {
+  throw_no_cuda("CUDA");
+}
+void CudaStream::arrive(Flag&, uint32_t) { throw_no_cuda("CUDA"); }
+bool CudaStream::wait(std::span<Flag* const>, uint32_t) { throw_no_cuda("CUDA"); }
+
+CurrentDevice::CurrentDevice(int) { throw_no_cuda("CUDA"); }
+CurrentDevice::~CurrentDevice() = default;
+bool is_captured(void*) { throw_no_cuda("CUDA"); }
+void synchronize(void*) { throw_no_cuda("CUDA"); }
 
 #endif
 

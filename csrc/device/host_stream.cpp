@@ -61,14 +61,18 @@ void HostStream::copy(const Region& dst, const Region& src, Toward toward) {
 }
 
 void HostStream::reduce(const Region& dst, std::span<const Region> srcs, Reduction reduction,
-                        std::span<const double> factors) {
+                        std::span<const double* const> factors) {
   const size_t count = dst.bytes() / element_bytes(reduction.dtype);
   if (count == 0) return;
   const void* few[kFewSources];
   std::vector<const void*> many(srcs.size() > kFewSources ? srcs.size() : 0);
   const void** sources = many.empty() ? few : many.data();
   for (size_t i = 0; i < srcs.size(); ++i) sources[i] = srcs[i].data;
-  reduce_host(dst.data, {sources, srcs.size()}, count, reduction, factors);
+  double few_factors[kFewSources];
+  std::vector<double> many_factors(factors.size() > kFewSources ? factors.size() : 0);
+  double* const values = many_factors.empty() ? few_factors : many_factors.data();
+  for (size_t i = 0; i < factors.size(); ++i) values[i] = *factors[i];
+  reduce_host(dst.data, {sources, srcs.size()}, count, reduction, {values, factors.size()});
 }
 
 void HostStream::arrive(Flag& flag, uint32_t step) {

@@ -26,7 +26,7 @@ class HostStream final : public Stream {
 
   void copy(const Region& dst, const Region& src, Toward toward) override;
   void reduce(const Region& dst, std::span<const Region> srcs, Reduction reduction,
-              std::span<const double> factors) override;
+              std::span<const double* const> factors) override;
   void arrive(Flag& flag, uint32_t step) override;
   bool wait(std::span<Flag* const> flags, uint32_t step) override;
 

@@ -29,7 +29,7 @@ class RecordingStream final : public Stream {
   void copy(const Region& dst, const Region& src, Toward) override {
     add({Recorded::Verb::kCopy, {src}, {dst}, {}, 0});
   }
-  void reduce(const Region& dst, std::span<const Region> srcs, Reduction, std::span<const double>) override {
+  void reduce(const Region& dst, std::span<const Region> srcs, Reduction, std::span<const double* const>) override {
     Recorded recorded{Recorded::Verb::kReduce, {}, {dst}, {}, 0};
     for (const Region& src : srcs) recorded.reads.push_back(Region::flat(src.data, dst.bytes()));
     add(std::move(recorded));

@@ -26,9 +26,10 @@ class Stream {
   /// Copies `src` to `dst`: the same rows and row_bytes, or both flat and of the same bytes. They do not overlap.
   virtual void copy(const Region& dst, const Region& src, Toward toward) = 0;
 
-  /// Reduces flat regions of the same bytes, in that order; `dst` may be one of `srcs`. `factors` as in reduce_host.
+  /// Reduces flat regions of the same bytes, in that order; `dst` may be one of `srcs`. `factors` as in reduce_host, by
+  /// where they will be when this is done: who queues ahead of its peers does not know theirs yet.
   virtual void reduce(const Region& dst, std::span<const Region> srcs, Reduction reduction,
-                      std::span<const double> factors) = 0;
+                      std::span<const double* const> factors) = 0;
 
   /// Sets the flag once all work queued before is done and visible to every rank. The caller is the flag's one writer.
   virtual void arrive(Flag& flag, uint32_t step) = 0;

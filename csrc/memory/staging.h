@@ -33,7 +33,11 @@ enum class Presence : uint32_t { kAbsent, kPresent, kLeft };
 struct alignas(64) Member {
   std::atomic<Presence> presence;
   ProcessId process;
-  alignas(64) std::array<Label, 4> labels;  ///< of its newest calls, by call number modulo 4
+  alignas(64) std::array<Label, 16> labels;  ///< of its newest calls, by call number: modulo 4, or 16 where it queues
+  /// Of a rank that queues its calls (on a GPU): how many it has made, and of how many it has compared the labels.
+  alignas(64) std::atomic<uint64_t> entered;
+  std::atomic<uint64_t> compared;
+  std::atomic<uint32_t> issued_put, issued_got;  ///< the last steps that it has queued
 };
 
 /// What all ranks of a group share beside flags and slots.

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "c10d/cuda_call.h"
+
+namespace pinnedpg {
+
+CudaCall::CudaCall(std::shared_ptr<CudaTeam> team, const Label& label, std::chrono::milliseconds timeout,
+                   CudaTeam::Queued queued, const Tensors& tensors, c10::intrusive_ptr<WorkPinned> work)
+    : team_(std::move(team)),
+      name_(label.name()),
+      timeout_(timeout),
+      queued_(std::move(queued)),
+      tensors_(tensors),
+      work_(std::move(work)) {}
+
+bool CudaCall::advance() {
+  if (!error_) watch();
+  if (error_) team_->team().communicator().release_queued(queued_.step);
+  if (!is_over()) return false;
+  if (error_) std::rethrow_exception(error_);
+  return compared_;  // else at the next look: all ranks have made the call
+}
+
+void CudaCall::watch() {
+  try {
+    if (!std::exchange(begun_, true)) team_->watchdog().begin(name_, timeout_);
+    if (!compared_) compared_ = team_->team().communicator().compare_queued(queued_.number);
+    team_->watchdog().check_abort();
+    team_->watchdog().patrol(team_->gots(), queued_.step);
+  } catch (...) {
+    error_ = std::current_exception();
+  }
+}
+
+bool CudaCall::is_over() {
+  try {
+    for (const auto& [gpu, done] : queued_.done) {
+      const CurrentDevice current(gpu);
+      if (!done->is_over()) return false;
+    }
+  } catch (const SystemError& error) {  // the GPU does nothing any more
+    if (error_) return true;
+    error_ = std::current_exception();
+    team_->team().communicator().abort(concat(name_, ": ", error.what()));
+  }
+  return true;
+}
+
+void CudaCall::finish(std::exception_ptr error) {
+  tensors_ = Tensors(tensors_.operation());
+  team_ = nullptr;
+  if (work_) std::exchange(work_, nullptr)->complete(error);
+}
+
+}  // namespace pinnedpg

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <memory>
+
+#include "c10d/cuda_team.h"
+#include "c10d/tensors.h"
+#include "c10d/work.h"
+
+namespace pinnedpg {
+
+/// A call that its GPUs carry out, until they have: keeps its tensors, compares its label with the others', and looks
+/// at the peers. Where it is in vain it lets go the streams that wait.
+class CudaCall final : public Task {
+ public:
+  /// `work` may be null.
+  CudaCall(std::shared_ptr<CudaTeam> team, const Label& label, std::chrono::milliseconds timeout,
+           CudaTeam::Queued queued, const Tensors& tensors, c10::intrusive_ptr<WorkPinned> work);
+
+  bool advance() override;
+  void finish(std::exception_ptr error) override;
+
+ private:
+  void watch();
+  bool is_over();
+
+  std::shared_ptr<CudaTeam> team_;
+  const char* const name_;
+  const std::chrono::milliseconds timeout_;
+  CudaTeam::Queued queued_;
+  Tensors tensors_;
+  c10::intrusive_ptr<WorkPinned> work_;
+  std::exception_ptr error_;
+  bool begun_ = false;
+  bool compared_ = false;
+};
+
+}  // namespace pinnedpg

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "c10d/cuda_team.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "base/interrupt.h"
+#include "device/pinned.h"
+#include "device/threads.h"
+
+namespace pinnedpg {
+
+void CudaTeam::connect(const char* operation, std::chrono::milliseconds timeout) {
+  std::lock_guard lock(connecting_);
+  if (pinned_) return;
+  team_.connect(operation, timeout);
+  Communicator& communicator = team_.communicator();
+  const Staging& staging = communicator.staging();
+  watchdog_ = std::make_unique<Watchdog>(team_.watchdog());
+  gots_.clear();
+  for (int rank = 0; rank < staging.geometry().world_size; ++rank) gots_.push_back(&staging.got(rank));
+  meet(operation, timeout);
+  try {
+    pinned_ = pin_shared(team_.segment(), team_.segment()->data(), team_.segment()->bytes());
+  } catch (const SystemError& error) {
+    communicator.abort(
+        concat(operation, ": ", communicator.watchdog().name_of(communicator.first_rank()), " failed: ", error.what()));
+    throw;
+  }
+}
+
+void CudaTeam::meet(const char* operation, std::chrono::milliseconds timeout) {
+  const Staging& staging = team_.communicator().staging();
+  const auto is_there = [&](int rank) { return staging.member(rank).presence.load() != Presence::kAbsent; };
+  watchdog_->begin(operation, timeout);
+  for (int rank = 0; rank < staging.geometry().world_size; ++rank) {
+    while (!is_there(rank)) {
+      watchdog_->patrol({&gots_[static_cast<size_t>(rank)], 1}, 1);
+      check_interrupts();
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+  }
+  team_.segment()->seal();  // all have mapped it
+}
+
+CudaTeam::~CudaTeam() {
+  if (!pinned_) return;
+  try {
+    run_aside([pinned = std::move(pinned_)] {});
+  } catch (const SystemError&) {
+    // No thread can be had: it is let go of here.
+  }
+}
+
+std::vector<int> CudaTeam::gpus() {
+  std::lock_guard lock(queueing_);
+  std::vector<int> gpus;
+  for (const auto& [place, pair] : streams_) gpus.push_back(place.second);
+  return gpus;
+}
+
+CudaTeam::Pair& CudaTeam::streams_of(size_t member, int device) {
+  auto& pair = streams_[{member, device}];
+  if (!pair) pair = std::make_unique<Pair>(device);
+  return *pair;
+}
+
+void CudaTeam::follow(const Streams& streams, const std::vector<int>& devices) {
+  for (const auto& [device, stream] : streams) {
+    const CurrentDevice current(device);
+    CudaEvent begin(device);
+    begin.record(stream);
+    // A member may read and write tensors of any of the call's GPUs.
+    for (size_t member = 0; member < devices.size(); ++member) {
+      begin.hold(streams_of(member, devices[member]).put.handle());
+      begin.hold(streams_of(member, devices[member]).get.handle());
+    }
+  }
+}
+
+CudaTeam::Streams CudaTeam::gather(const std::vector<int>& devices) {
+  Streams last;
+  for (size_t member = 0; member < devices.size(); ++member) {
+    const bool known = std::any_of(last.begin(), last.end(), [&](auto& one) { return one.first == devices[member]; });
+    if (!known) last.emplace_back(devices[member], streams_of(member, devices[member]).get.handle());
+  }
+  if (devices.size() == 1) return last;
+  for (size_t member = 0; member < devices.size(); ++member) {
+    const CurrentDevice current(devices[member]);
+    CudaEvent end(devices[member]);
+    end.record(streams_of(member, devices[member]).get.handle());
+    for (const auto& [device, stream] : last) end.hold(stream);
+  }
+  return last;
+}
+
+CudaTeam::Queued CudaTeam::queue(Call& call, const std::vector<int>& devices, const Streams& streams,
+                                 const std::function<void(const Streams&)>& after) {
+  std::lock_guard lock(queueing_);
+  std::vector<Lanes> lanes;
+  for (size_t member = 0; member < devices.size(); ++member) {
+    Pair& pair = streams_of(member, devices[member]);
+    lanes.push_back({&pair.put, &pair.get});
+  }
+  follow(streams, devices);
+  Queued queued;
+  queued.step = team_.communicator().queue(call, lanes);
+  queued.number = call.label.number;
+  const Streams last = gather(devices);
+  after(last);
+  for (const auto& [device, stream] : last) {
+    const CurrentDevice current(device);
+    queued.done.emplace_back(device, std::make_shared<CudaEvent>(device));
+    queued.done.back().second->record(stream);
+  }
+  return queued;
+}
+
+}  // namespace pinnedpg

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "c10d/team.h"
+#include "device/cuda_stream.h"
+#include "device/queue.h"
+
+namespace pinnedpg {
+
+/// Events of several GPUs, one of each.
+using CudaEvents = std::vector<std::pair<int, std::shared_ptr<CudaEvent>>>;
+
+/// The team of a group's CUDA tensors, `tensors` of each rank: its stage is pinned, and its calls are queued on two
+/// streams of each member's GPU by their callers. Nothing here waits for a GPU.
+class CudaTeam {
+ public:
+  CudaTeam(const Rendezvous& rendezvous, int tensors, int number) : team_(rendezvous, tensors, number, true) {}
+  /// What is pinned is let go of on a thread of its own: that waits for all GPUs.
+  ~CudaTeam();
+
+  Team& team() { return team_; }
+  /// As Team's; and pins the stage.
+  void connect(const char* operation, std::chrono::milliseconds timeout);
+
+  /// What has been queued of a call.
+  struct Queued {
+    uint64_t number = 0;  ///< of the call
+    uint32_t step = 0;    ///< its last
+    CudaEvents done;
+  };
+
+  /// Makes the call's legs and queues them behind what is on `streams` (of each GPU of the call, the caller's own) now.
+  /// Leg i runs on GPU `devices[i]`. `after` is queued behind all, on the one stream of each GPU that it gets.
+  using Streams = std::vector<std::pair<int, void*>>;
+  Queued queue(Call& call, const std::vector<int>& devices, const Streams& streams,
+               const std::function<void(const Streams&)>& after);
+
+  /// Watches calls to their end, in their order.
+  Queue& watched() { return *watched_; }
+  /// For whoever watches: apart from that of the threads that make calls.
+  Watchdog& watchdog() { return *watchdog_; }
+  /// Where calls have been queued.
+  std::vector<int> gpus();
+  /// All that a call may wait for.
+  std::span<Flag* const> gots() const { return gots_; }
+
+ private:
+  struct Pair {
+    explicit Pair(int device) : put(device), get(device) {}
+    CudaStream put, get;
+  };
+  /// The host waits for all ranks to come: once, in the first call.
+  void meet(const char* operation, std::chrono::milliseconds timeout);
+  /// All that is queued later comes after what is on those streams.
+  void follow(const Streams& streams, const std::vector<int>& devices);
+  /// One stream of each GPU, behind all that the members have queued.
+  Streams gather(const std::vector<int>& devices);
+  Pair& streams_of(size_t member, int device);
+
+  Team team_;
+  std::mutex connecting_;
+  std::mutex queueing_;
+  std::shared_ptr<void> pinned_;
+  std::map<std::pair<size_t, int>, std::unique_ptr<Pair>> streams_;  ///< by member and GPU
+  std::unique_ptr<Watchdog> watchdog_;
+  std::vector<Flag*> gots_;
+  const std::shared_ptr<Queue> watched_ = std::make_shared<Queue>();
+};
+
+}  // namespace pinnedpg

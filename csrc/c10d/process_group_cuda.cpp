@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+// The calls of ProcessGroupPinned with tensors on GPUs: queued by their callers, carried out by the GPUs.
+#include <c10/util/ScopeExit.h>
+
+#include <thread>
+
+#include "c10d/cuda_call.h"
+#include "c10d/cuda_work.h"
+#include "c10d/process_group.h"
+
+namespace pinnedpg {
+
+namespace {
+
+/// The GPU that a member's leg runs on: that of the first of its regions that is on one.
+int gpu_of(const Call::Leg& leg, const Tensors& tensors, int otherwise) {
+  for (const Exchange& exchange : leg) {
+    int gpu = exchange.reduction ? tensors.gpu_of(exchange.reduced) : -1;
+    for (const auto& put : exchange.puts) gpu = gpu < 0 ? tensors.gpu_of(put.from) : gpu;
+    for (const auto& get : exchange.gets) gpu = gpu < 0 ? tensors.gpu_of(get.to) : gpu;
+    if (gpu >= 0) return gpu;
+  }
+  return otherwise;
+}
+
+CudaTeam::Streams current_streams(const char* name, const std::vector<int>& gpus) {
+  CudaTeam::Streams streams;
+  for (const int gpu : gpus) {
+    const CurrentDevice current(gpu);
+    streams.emplace_back(gpu, current_stream(gpu));
+    PINNEDPG_CHECK(!is_captured(streams.back().second), name,
+                   ": a call cannot be captured in a CUDA graph; got a current stream that is being captured. Make the "
+                   "call outside of the graph");
+  }
+  return streams;
+}
+
+}  // namespace
+
+std::shared_ptr<CudaTeam> ProcessGroupPinned::cuda_team(int tensors) {
+  check_own();
+  std::lock_guard lock(mutex_);
+  if (!closed_.empty()) throw GroupError(closed_);
+  auto& team = tensors == 1 ? cuda_first_ : cuda_lists_;
+  if (!team || team->team().tensors() != tensors) {
+    team = std::make_shared<CudaTeam>(rendezvous_, tensors, tensors == 1 ? 0 : ++cuda_lists_made_);
+  }
+  return team;
+}
+
+void ProcessGroupPinned::tell_sizes(Request& request, Call& call, PlanRef plan) {
+  using std::chrono::microseconds;
+  while (!queue_->try_begin()) std::this_thread::sleep_for(microseconds(20));
+  const auto done = c10::make_scope_exit([this] { queue_->end(); });
+  const auto everyone = team(1);
+  everyone->connect(request.label.name(), request.timeout);
+  call.legs.push_back(plan(everyone->communicator().staging().geometry(), 0, request.memory));
+  everyone->advance(call, HostStream::Mode::kBlock);
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_on_gpus(Request& request, PlanRef plan,
+                                                            const Operation::Next& next) {
+  const char* const name = request.label.name();
+  const auto team = cuda_team(request.label.tensors);
+  const int members = team->team().tensors();
+  PINNEDPG_CHECK(static_cast<size_t>(getSize()) * static_cast<size_t>(members) <= kCudaSources, name,
+                 ": a group with CUDA tensors must have at most ", kCudaSources, " tensors over all ranks; got ",
+                 getSize() * members);
+  const std::vector<int> gpus = request.tensors.gpus();
+  const CudaTeam::Streams streams = current_streams(name, gpus);
+  team->connect(name, request.timeout);
+  Call call(request.memory);
+  call.label = request.label;
+  call.timeout = request.timeout;
+  CudaTeam::Queued queued;
+  try {
+    request.tensors.read();
+    if (next) {  // what is told lies on the host
+      tell_sizes(request, call, plan);
+      next(call.legs);
+    }
+    for (int member = 0; !next && member < members; ++member) {
+      call.legs.push_back(plan(team->team().communicator().staging().geometry(), member, request.memory));
+    }
+    std::vector<int> devices;
+    for (const Call::Leg& leg : call.legs) devices.push_back(gpu_of(leg, request.tensors, gpus[0]));
+    queued = team->queue(call, devices, streams, [&](const CudaTeam::Streams& gets) {
+      std::vector<std::unique_ptr<CurrentStream>> current;
+      for (const auto& [gpu, stream] : gets) current.push_back(std::make_unique<CurrentStream>(gpu, stream));
+      request.tensors.write_back();
+      while (!current.empty()) current.pop_back();
+    });
+  } catch (...) {
+    team->team().fail(name, std::current_exception());
+  }
+  return watch(request, team, std::move(queued));
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::watch(Request& request, const std::shared_ptr<CudaTeam>& team,
+                                                      CudaTeam::Queued queued) {
+  const CudaEvents done = queued.done;
+  c10::intrusive_ptr<WorkCuda> work;
+  if (request.has_work) {
+    work = c10::make_intrusive<WorkCuda>(getRank(), request.op, request.label.name(), request.title, sequence_,
+                                         request.timeout, std::move(request.inputs), std::move(request.outputs));
+    work->set_done(done);
+  }
+  team->watched().push(
+      std::make_shared<CudaCall>(team, request.label, request.timeout, std::move(queued), request.tensors, work));
+  if (request.async) return note(work);
+  WorkCuda::hold_streams(done);
+  return work;
+}
+
+void ProcessGroupPinned::synchronize_gpus() {
+  std::shared_ptr<CudaTeam> first, lists;
+  {
+    std::lock_guard lock(mutex_);
+    first = cuda_first_;
+    lists = cuda_lists_;
+  }
+  for (const auto& team : {first, lists}) {
+    for (const int gpu : team ? team->gpus() : std::vector<int>()) {
+      const CurrentDevice current(gpu);
+      synchronize(current_stream(gpu));
+    }
+  }
+}
+
+}  // namespace pinnedpg

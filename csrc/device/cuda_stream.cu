@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include <cuda.h>
+
+#include "device/cuda_check.h"
+#include "device/cuda_stream.h"
+#include "device/reduce_cuda.h"
+
+namespace pinnedpg {
+
+namespace {
+
+/// The driver's own calls, fetched at run time: nothing links libcuda.
+struct Driver {
+  CUresult (*wait_value)(CUstream, CUdeviceptr, cuuint32_t,
+                         unsigned) = fetch<decltype(wait_value)>("cuStreamWaitValue32");
+  CUresult (*write_value)(CUstream, CUdeviceptr, cuuint32_t,
+                          unsigned) = fetch<decltype(write_value)>("cuStreamWriteValue32");
+  CUresult (*batch)(CUstream, unsigned, CUstreamBatchMemOpParams*,
+                    unsigned) = fetch<decltype(batch)>("cuStreamBatchMemOp");
+  CUresult (*error_name)(CUresult, const char**) = fetch<decltype(error_name)>("cuGetErrorName");
+
+  template <typename Function>
+  static Function fetch(const char* name) {
+    void* found = nullptr;
+    cudaDriverEntryPointQueryResult result;
+    // The calls of CUDA 11.7 and newer, which every device of today's drivers has.
+    check_cuda(cudaGetDriverEntryPointByVersion(name, &found, 12000, cudaEnableDefault, &result),
+               "cudaGetDriverEntryPointByVersion", "CUDA: cannot find ", name);
+    if (found == nullptr) throw SystemError(concat("CUDA: the driver must have ", name, "; update it"));
+    return reinterpret_cast<Function>(found);
+  }
+
+  void check(CUresult result, const char* call) const {
+    if (result == CUDA_SUCCESS) return;
+    const char* name = "an unknown error";
+    (void)error_name(result, &name);
+    throw SystemError(concat("CUDA: a stream's memory operation failed (", call, ": ", name,
+                             "). The error may stem from earlier, asynchronous work on the GPU"));
+  }
+};
+
+const Driver& driver() {
+  static const Driver driver;
+  return driver;
+}
+
+cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
+
+/// Where the GPU sees pinned host memory.
+CUdeviceptr device_address(void* host) {
+  void* address = nullptr;
+  check_cuda(cudaHostGetDevicePointer(&address, host, 0), "cudaHostGetDevicePointer", "CUDA: no GPU sees ", host);
+  return reinterpret_cast<CUdeviceptr>(address);
+}
+
+}  // namespace
+
+CudaEvent::CudaEvent(int device) {
+  const CurrentDevice current(device);
+  cudaEvent_t event = nullptr;
+  check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate", "CUDA: no event on GPU ",
+             device);
+  event_ = event;
+}
+
+CudaEvent::~CudaEvent() { (void)cudaEventDestroy(static_cast<cudaEvent_t>(event_)); }
+
+void CudaEvent::record(void* stream) {
+  check_cuda(cudaEventRecord(static_cast<cudaEvent_t>(event_), stream_of(stream)), "cudaEventRecord",
+             "CUDA: cannot mark a stream's work");
+}
+
+void CudaEvent::hold(void* stream) const {
+  check_cuda(cudaStreamWaitEvent(stream_of(stream), static_cast<cudaEvent_t>(event_), 0), "cudaStreamWaitEvent",
+             "CUDA: cannot order two streams");
+}
+
+bool CudaEvent::is_over() const {
+  const cudaError_t state = cudaEventQuery(static_cast<cudaEvent_t>(event_));
+  if (state == cudaErrorNotReady) {
+    (void)cudaGetLastError();
+    return false;
+  }
+  check_cuda(state, "cudaEventQuery", "CUDA: work on the GPU failed");
+  return true;
+}
+
+CudaStream::CudaStream(int device) : device_(device) {
+  const CurrentDevice current(device);
+  driver();
+  int least = 0, greatest = 0;
+  check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange",
+             "CUDA: cannot use GPU ", device);
+  cudaStream_t stream = nullptr;
+  // Others wait for what is queued here, and it is little: it goes first.
+  check_cuda(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, greatest), "cudaStreamCreateWithPriority",
+             "CUDA: no stream on GPU ", device);
+  stream_ = stream;
+}
+
+CudaStream::~CudaStream() { (void)cudaStreamDestroy(stream_of(stream_)); }
+
+void CudaStream::copy(const Region& dst, const Region& src, Toward) {
+  if (dst.bytes() == 0) return;
+  const bool flat = dst.is_flat() && src.is_flat();
+  const cudaError_t error =
+      flat ? cudaMemcpyAsync(dst.data, src.data, dst.bytes(), cudaMemcpyDefault, stream_of(stream_))
+           : cudaMemcpy2DAsync(dst.data, dst.pitch, src.data, src.pitch, dst.row_bytes, dst.rows, cudaMemcpyDefault,
+                               stream_of(stream_));
+  check_cuda(error, flat ? "cudaMemcpyAsync" : "cudaMemcpy2DAsync", "CUDA: cannot copy ", dst.bytes(), " bytes");
+}
+
+void CudaStream::reduce(const Region& dst, std::span<const Region> srcs, Reduction reduction,
+                        std::span<const double* const> factors) {
+  check_cuda(reduce_cuda(dst, srcs, reduction, factors, stream_), "cudaLaunchKernel", "CUDA: cannot reduce ",
+             dst.bytes(), " bytes of ", srcs.size(), " ranks");
+}
+
+void CudaStream::arrive(Flag& flag, uint32_t step) {
+  // The default orders all work before it, so that who sees the step sees that too.
+  driver().check(
+      driver().write_value(stream_of(stream_), device_address(&flag.step), step, CU_STREAM_WRITE_VALUE_DEFAULT),
+      "cuStreamWriteValue32");
+}
+
+bool CudaStream::wait(std::span<Flag* const> flags, uint32_t step) {
+  for (Flag* flag : flags) {
+    if (flag->has_reached(step)) continue;  // it never goes back
+    driver().check(driver().wait_value(stream_of(stream_), device_address(&flag->step), step, CU_STREAM_WAIT_VALUE_GEQ),
+                   "cuStreamWaitValue32");
+  }
+  return true;
+}
+
+CurrentDevice::CurrentDevice(int device) {
+  check_cuda(cudaGetDevice(&before_), "cudaGetDevice", "CUDA: cannot use GPU ", device);
+  if (before_ == device) {
+    before_ = -1;
+    return;
+  }
+  check_cuda(cudaSetDevice(device), "cudaSetDevice", "CUDA: cannot use GPU ", device);
+}
+
+CurrentDevice::~CurrentDevice() {
+  if (before_ >= 0) (void)cudaSetDevice(before_);
+}
+
+bool is_captured(void* stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check_cuda(cudaStreamIsCapturing(stream_of(stream), &status), "cudaStreamIsCapturing", "CUDA: cannot ask a stream");
+  return status != cudaStreamCaptureStatusNone;
+}
+
+void synchronize(void* stream) {
+  check_cuda(cudaStreamSynchronize(stream_of(stream)), "cudaStreamSynchronize", "CUDA: work on the GPU failed");
+}
+
+}  // namespace pinnedpg

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "device/stream.h"
+
+namespace pinnedpg {
+
+/// As many ranks as one reduction adds up: its kernel's arguments hold their addresses.
+constexpr size_t kCudaSources = 128;
+
+/// A point in a CUDA stream's work.
+class CudaEvent {
+ public:
+  /// On that GPU. Raises SystemError.
+  explicit CudaEvent(int device);
+  ~CudaEvent();
+  CudaEvent(const CudaEvent&) = delete;
+  CudaEvent& operator=(const CudaEvent&) = delete;
+
+  /// Marks all that is queued on the stream (a cudaStream_t) now. Raises SystemError.
+  void record(void* stream);
+  /// What is queued on the stream later comes after the mark. Never blocks the host. Raises SystemError.
+  void hold(void* stream) const;
+  /// Whether all before the mark is done. Raises SystemError: also for what failed on the GPU.
+  bool is_over() const;
+
+ private:
+  void* event_ = nullptr;
+};
+
+/// A stream of a GPU's own work: it only queues, and never blocks the host. Flags are waited for, and moved, by the GPU
+/// itself (stream memory operations) in memory that is pinned. One thread at a time.
+class CudaStream final : public Stream {
+ public:
+  /// Raises SystemError; also where the GPU has no stream memory operations.
+  explicit CudaStream(int device);
+  ~CudaStream() override;
+  CudaStream(const CudaStream&) = delete;
+  CudaStream& operator=(const CudaStream&) = delete;
+
+  void copy(const Region& dst, const Region& src, Toward toward) override;
+  void reduce(const Region& dst, std::span<const Region> srcs, Reduction reduction,
+              std::span<const double* const> factors) override;
+  void arrive(Flag& flag, uint32_t step) override;
+  /// Always true: what has not come is waited for by the GPU.
+  bool wait(std::span<Flag* const> flags, uint32_t step) override;
+
+  int device() const { return device_; }
+  /// A cudaStream_t.
+  void* handle() const { return stream_; }
+
+ private:
+  const int device_;
+  void* stream_ = nullptr;
+};
+
+/// Makes that GPU the calling thread's current one for as long as this lives.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int device);
+  ~CurrentDevice();
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  int before_ = -1;
+};
+
+/// Whether the stream (a cudaStream_t) is being captured into a graph. Raises SystemError.
+bool is_captured(void* stream);
+
+/// Blocks until all that is queued on the stream is done. Raises SystemError.
+void synchronize(void* stream);
+
+}  // namespace pinnedpg

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include <algorithm>
+
+#include "device/cuda_stream.h"
+#include "device/reduce_cuda.h"
+#include "device/reduce_op.h"
+
+namespace pinnedpg {
+namespace {
+
+constexpr int kThreads = 512;
+/// Enough loads under way to fill a PCIe link of the fifth generation, and few enough to leave the GPU to others.
+constexpr size_t kBlocks = 16;
+/// What a thread loads of a source at once.
+constexpr size_t kVectorBytes = 16;
+
+struct Arguments {
+  void* dst;
+  const void* srcs[kCudaSources];
+  const double* factors[kCudaSources];
+  size_t src_count;
+  size_t count;
+};
+
+/// Several elements that are loaded and stored at once.
+template <typename Element>
+struct alignas(kVectorBytes) Pack {
+  static constexpr size_t kSize = sizeof(Element) < kVectorBytes ? kVectorBytes / sizeof(Element) : 1;
+  Element elements[kSize];
+};
+
+/// A source is read once: nothing of it is to stay in the caches.
+template <typename Element>
+__device__ __forceinline__ Pack<Element> load_pack(const void* src, size_t i) {
+  const uint4 bits = __ldcv(static_cast<const uint4*>(src) + i);
+  Pack<Element> pack;
+  memcpy(&pack, &bits, sizeof bits);
+  return pack;
+}
+
+template <ReduceOp op>
+__device__ __forceinline__ double factor_of(const Arguments& arguments, size_t k) {
+  if constexpr (op == ReduceOp::kPremulSum) {
+    return __ldcv(arguments.factors[k]);
+  } else {
+    return 1.0;
+  }
+}
+
+template <typename Element, ReduceOp op>
+__device__ __forceinline__ Element reduced(const Arguments& arguments, size_t i) {
+  const auto at = [&](size_t k) {
+    return term<op>(static_cast<const Element*>(arguments.srcs[k])[i], factor_of<op>(arguments, k));
+  };
+  auto acc = at(0);
+  for (size_t k = 1; k < arguments.src_count; ++k) acc = combine<op>(acc, at(k));
+  return Element::narrow(finish<op>(acc, arguments.src_count));
+}
+
+/// Elements that are not aligned, or too few for a pack.
+template <typename Element, ReduceOp op>
+__global__ void reduce_each(const __grid_constant__ Arguments arguments) {
+  const size_t stride = static_cast<size_t>(gridDim.x) * blockDim.x;
+  for (size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < arguments.count; i += stride) {
+    static_cast<Element*>(arguments.dst)[i] = reduced<Element, op>(arguments, i);
+  }
+}
+
+template <typename Element, ReduceOp op>
+__global__ void reduce_packs(const __grid_constant__ Arguments arguments) {
+  using Acc = typename Element::Acc;
+  constexpr size_t kSize = Pack<Element>::kSize;
+  const size_t stride = static_cast<size_t>(gridDim.x) * blockDim.x;
+  const size_t first = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  for (size_t i = first; i < arguments.count / kSize; i += stride) {
+    Acc acc[kSize];
+    for (size_t k = 0; k < arguments.src_count; ++k) {
+      const Pack<Element> pack = load_pack<Element>(arguments.srcs[k], i);
+      const double factor = factor_of<op>(arguments, k);
+#pragma unroll
+      for (size_t j = 0; j < kSize; ++j) {
+        const Acc next = term<op>(pack.elements[j], factor);
+        acc[j] = k == 0 ? next : combine<op>(acc[j], next);
+      }
+    }
+    Pack<Element> result;
+#pragma unroll
+    for (size_t j = 0; j < kSize; ++j) result.elements[j] = Element::narrow(finish<op>(acc[j], arguments.src_count));
+    static_cast<Pack<Element>*>(arguments.dst)[i] = result;
+  }
+  const size_t i = arguments.count / kSize * kSize + first;
+  if (i < arguments.count) static_cast<Element*>(arguments.dst)[i] = reduced<Element, op>(arguments, i);
+}
+
+bool is_aligned(const void* data) { return reinterpret_cast<uintptr_t>(data) % kVectorBytes == 0; }
+
+using Launch = void (*)(const Arguments&, cudaStream_t);
+
+template <typename Element, ReduceOp op>
+void launch(const Arguments& arguments, cudaStream_t stream) {
+  const auto blocks_for = [](size_t items) {
+    return static_cast<unsigned>(std::clamp<size_t>((items + kThreads - 1) / kThreads, 1, kBlocks));
+  };
+  const bool packs = sizeof(Element) <= kVectorBytes && is_aligned(arguments.dst) &&
+                     std::all_of(arguments.srcs, arguments.srcs + arguments.src_count, is_aligned);
+  if (packs) {
+    reduce_packs<Element, op><<<blocks_for(arguments.count / Pack<Element>::kSize), kThreads, 0, stream>>>(arguments);
+  } else {
+    reduce_each<Element, op><<<blocks_for(arguments.count), kThreads, 0, stream>>>(arguments);
+  }
+}
+
+struct Table {
+  Launch launches[kDTypeCount][kReduceOpCount];
+};
+
+template <DType dtype, ReduceOp op>
+consteval Launch launch_of() {
+  constexpr Lowered lowered = lower(dtype, op);
+  if constexpr (supports(dtype, op) && lowered.dtype == dtype && lowered.op == op) {
+    return &launch<typename ElementOf<dtype>::type, op>;
+  } else {
+    return nullptr;
+  }
+}
+
+template <int dtype = 0, int op = 0>
+consteval void fill(Table& table) {
+  table.launches[dtype][op] = launch_of<static_cast<DType>(dtype), static_cast<ReduceOp>(op)>();
+  if constexpr (op + 1 < kReduceOpCount) {
+    fill<dtype, op + 1>(table);
+  } else if constexpr (dtype + 1 < kDTypeCount) {
+    fill<dtype + 1, 0>(table);
+  }
+}
+
+consteval Table make_table() {
+  Table table{};
+  fill(table);
+  return table;
+}
+
+constexpr Table kTable = make_table();
+
+}  // namespace
+
+cudaError_t reduce_cuda(const Region& dst, std::span<const Region> srcs, Reduction reduction,
+                        std::span<const double* const> factors, void* stream) {
+  if (srcs.size() > kCudaSources) return cudaErrorInvalidValue;
+  const Lowered lowered = lower(reduction.dtype, reduction.op);
+  Arguments arguments{};
+  arguments.dst = dst.data;
+  arguments.src_count = srcs.size();
+  arguments.count = dst.bytes() / element_bytes(reduction.dtype) * lowered.parts;
+  for (size_t k = 0; k < srcs.size(); ++k) {
+    arguments.srcs[k] = srcs[k].data;
+    if (!factors.empty()) arguments.factors[k] = factors[k];
+  }
+  kTable.launches[static_cast<int>(lowered.dtype)][static_cast<int>(lowered.op)](arguments,
+                                                                                 static_cast<cudaStream_t>(stream));
+  return cudaGetLastError();
+}
+
+}  // namespace pinnedpg
