@@ -20,6 +20,7 @@ import torch
 from worker import Setup
 
 from pinnedpg.bench import plot, record, report, roofline
+from pinnedpg.bench.launch import without
 from pinnedpg.bench.operations import (
     DTYPES,
     OPERATIONS,
@@ -288,3 +289,8 @@ def test_mpi():
     assert status == 0, output
     assert "not measured: mpi reduce_scatter: leaves" in output
     assert len(re.findall(r" mpi +[\d.-]+ ", output)) == 2
+
+
+def test_the_ranks_are_not_told_how_many_they_are():
+    words = ["all_reduce", "--nproc", "4", "-b", "8", "--nproc=2", "--plot", "x"]
+    assert without(words, "--nproc") == ["all_reduce", "-b", "8", "--plot", "x"]

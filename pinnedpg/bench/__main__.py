@@ -132,7 +132,7 @@ def main(words: list[str]) -> int:
     """
     options = parse(words)
     if not launch.is_rank():
-        program = ["-m", "pinnedpg.bench", *words]
+        program = ["-m", "pinnedpg.bench", *launch.without(words, "--nproc")]
         return launch.launch(program, options.nproc, "mpi" in options.backend)
     rank, world_size = launch.join(not options.no_pin, options.device)
     if options.root >= world_size:

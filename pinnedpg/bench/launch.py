@@ -33,6 +33,15 @@ def is_rank() -> bool:
     return any(name in os.environ for name in STARTED)
 
 
+def without(words: list[str], option: str) -> list[str]:
+    """Returns a command line without an option and its value.
+
+    The ranks do not need --nproc, which torchrun (torch 2.11) takes for one of its own.
+    """
+    pairs = zip(["", *words], words, strict=False)
+    return [word for before, word in pairs if option not in (before, word.partition("=")[0])]
+
+
 def launch(program: list[str], ranks: int, by_mpi: bool) -> int:
     """Starts a Python program's ranks, and returns their exit status.
 

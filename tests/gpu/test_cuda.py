@@ -32,9 +32,7 @@ def late_producer():
     own_stream()
     rank, world = dist.get_rank(), dist.get_world_size()
     found = []
-    dist.all_reduce(torch.ones(1, device="cuda"))
-    torch.cuda.synchronize()
-    for count in (1, 1000, 3_000_000):
+    for count in (1, 1, 1000, 3_000_000):  # the first round loads the kernels, which waits
         tensor = torch.zeros(count, device="cuda")
         torch.cuda.synchronize()
         begin = time.monotonic()
@@ -45,7 +43,7 @@ def late_producer():
         result = tensor.min() + tensor.max()
         held = time.monotonic() - begin
         found.append((result.item(), held < 0.08))
-    return found
+    return found[1:]
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
