@@ -119,7 +119,8 @@ void costs(const Stage& stage) {
   uint32_t step = 0;
   const auto say = [](const char* what, double us) { std::printf("%s: %.2f us each\n", what, us); };
   say("write_value", time_us(stream, 500, [&] { write_value(stream, stage.at(0), ++step, 0); }));
-  say("wait_value (already there)", time_us(stream, 500, [&] { wait_value(stream, stage.at(0), 1, CU_STREAM_WAIT_VALUE_GEQ); }));
+  say("wait_value (already there)",
+      time_us(stream, 500, [&] { wait_value(stream, stage.at(0), 1, CU_STREAM_WAIT_VALUE_GEQ); }));
   say("kernel", time_us(stream, 500, [&] { empty<<<1, 32, 0, stream>>>(); }));
   say("event record + wait", time_us(stream, 500, [&] {
         cudaEventRecord(event, stream);
@@ -149,7 +150,8 @@ void costs(const Stage& stage) {
   std::printf("16 MiB both ways at once: %.2f us, %.2f GB/s each\n", both, (16 << 20) / both / 1e3);
   for (int blocks : {1, 2, 4, 8, 16, 32, 64, 132}) {
     const double us = time_us(stream, 10, [&] {
-      read_host<<<blocks, 512, 0, stream>>>(reinterpret_cast<const uint4*>(stage.device + 4096), reinterpret_cast<uint4*>(memory), 1 << 20);
+      read_host<<<blocks, 512, 0, stream>>>(reinterpret_cast<const uint4*>(stage.device + 4096),
+                                            reinterpret_cast<uint4*>(memory), 1 << 20);
     });
     std::printf("kernel of %d blocks reads 16 MiB: %.2f us, %.2f GB/s\n", blocks, us, (16 << 20) / us / 1e3);
   }
@@ -184,7 +186,8 @@ void blocking(const Stage& stage) {
   CHECK(cudaFree(host));
   while_waiting(stage, "cudaHostAlloc", [&] { CHECK(cudaHostAlloc(&host, 1 << 20, 0)); });
   while_waiting(stage, "cudaFreeHost", [&] { CHECK(cudaFreeHost(host)); });
-  char* plain = static_cast<char*>(::mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  char* plain =
+      static_cast<char*>(::mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   while_waiting(stage, "cudaHostRegister", [&] { CHECK(cudaHostRegister(plain, 1 << 20, 0)); });
   while_waiting(stage, "cudaHostUnregister", [&] { CHECK(cudaHostUnregister(plain)); });
   while_waiting(stage, "a kernel on another stream", [&] {
@@ -247,7 +250,7 @@ void one_thread(const Stage& stage) {
   std::printf("one thread, 4 ranks on one device, %u rounds: %.2f us a round\n", kRounds, us_since(begin) / kRounds);
 }
 
-/// Two processes on one device pass a flag to and fro.
+/// Two processes on one device pass a flag to and back.
 void ping_pong(int fd, int side) {
   const Stage stage = pin(fd);
   cudaStream_t stream;
@@ -263,7 +266,7 @@ void ping_pong(int fd, int side) {
     if (side == 0) wait_value(stream, stage.at(23), i, CU_STREAM_WAIT_VALUE_GEQ);
   }
   CHECK(cudaStreamSynchronize(stream));
-  std::printf("two processes, one device, flags to and fro: %.2f us a round trip\n", us_since(begin) / kRounds);
+  std::printf("two processes, one device, flags to and back: %.2f us a round trip\n", us_since(begin) / kRounds);
   std::fflush(stdout);
 }
 
