@@ -26,7 +26,7 @@ void CudaCall::watch() {
     if (!std::exchange(begun_, true)) team_->watchdog().begin(name_, timeout_);
     if (!compared_) compared_ = team_->team().communicator().compare_queued(queued_.number);
     team_->watchdog().check_abort();
-    team_->watchdog().patrol(team_->gots(), queued_.step);
+    team_->watchdog().patrol(team_->late(queued_.number, queued_.step), queued_.step);
   } catch (...) {
     error_ = std::current_exception();
   }
@@ -34,6 +34,7 @@ void CudaCall::watch() {
 
 bool CudaCall::is_over() {
   try {
+    if (error_) return team_->is_idle();
     for (const auto& [gpu, done] : queued_.done) {
       const CurrentDevice current(gpu);
       if (!done->is_over()) return false;

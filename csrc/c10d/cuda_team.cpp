@@ -60,6 +60,28 @@ std::vector<int> CudaTeam::gpus() {
   return gpus;
 }
 
+bool CudaTeam::is_idle() {
+  std::lock_guard lock(queueing_);
+  return std::all_of(streams_.begin(), streams_.end(), [](const auto& entry) {
+    const CurrentDevice current(entry.first.second);
+    return entry.second->put.is_idle() && entry.second->get.is_idle();
+  });
+}
+
+std::vector<Flag*> CudaTeam::late(uint64_t number, uint32_t step) {
+  const Communicator& communicator = team_.communicator();
+  const auto is_own = [&](int rank) {
+    return rank >= communicator.first_rank() && rank < communicator.first_rank() + communicator.local_count();
+  };
+  std::vector<Flag*> absent, others, own;
+  for (int rank = 0; rank < static_cast<int>(gots_.size()); ++rank) {
+    Flag* const flag = gots_[static_cast<size_t>(rank)];
+    if (communicator.staging().member(rank).entered.load() < number) absent.push_back(flag);
+    if (!flag->has_reached(step)) (is_own(rank) ? own : others).push_back(flag);
+  }
+  return !absent.empty() ? absent : !others.empty() ? others : own;
+}
+
 CudaTeam::Pair& CudaTeam::streams_of(size_t member, int device) {
   auto& pair = streams_[{member, device}];
   if (!pair) pair = std::make_unique<Pair>(device);

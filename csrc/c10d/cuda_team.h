@@ -47,8 +47,10 @@ class CudaTeam {
   Watchdog& watchdog() { return *watchdog_; }
   /// Where calls have been queued.
   std::vector<int> gpus();
-  /// All that a call may wait for.
-  std::span<Flag* const> gots() const { return gots_; }
+  /// Whether nothing is queued any more. The streams of a group that is aborted end in no order.
+  bool is_idle();
+  /// Of a call: the flags of those ranks that the others wait for, its own last.
+  std::vector<Flag*> late(uint64_t number, uint32_t step);
 
  private:
   struct Pair {

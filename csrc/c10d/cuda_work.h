@@ -2,8 +2,6 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
-#include <c10/core/Stream.h>
-
 #include "c10d/cuda_team.h"
 #include "c10d/work.h"
 
@@ -19,6 +17,7 @@ class WorkCuda final : public WorkPinned {
 
   /// With a time-out the host waits for the end, too.
   void wait_until(std::chrono::steady_clock::time_point end, std::chrono::milliseconds timeout) override;
+  bool isCompleted() override;
   void synchronize() override { hold_streams(done_); }
   /// Completed at once: whoever uses its value has the current streams wait.
   c10::intrusive_ptr<c10::ivalue::Future> getFuture() override;
@@ -29,21 +28,6 @@ class WorkCuda final : public WorkPinned {
  private:
   CudaEvents done_;
   c10::intrusive_ptr<c10::ivalue::Future> stream_future_;
-};
-
-/// The current stream of a GPU, a cudaStream_t.
-void* current_stream(int gpu);
-
-/// A stream that torch does not own, made current while this lives.
-class CurrentStream {
- public:
-  CurrentStream(int gpu, void* stream);
-  ~CurrentStream();
-  CurrentStream(const CurrentStream&) = delete;
-  CurrentStream& operator=(const CurrentStream&) = delete;
-
- private:
-  const c10::Stream before_;
 };
 
 }  // namespace pinnedpg

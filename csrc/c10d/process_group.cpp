@@ -9,6 +9,7 @@
 #include "base/limit.h"
 #include "base/log.h"
 #include "c10d/errors.h"
+#include "c10d/torch_streams.h"
 #include "collective/collectives.h"
 #include "device/device.h"
 
@@ -101,11 +102,13 @@ void ProcessGroupPinned::close(const std::string& reason) {
 }
 
 void ProcessGroupPinned::shutdown() {
-  bool unseen = false;
+  bool unseen = false, called = false;
   std::shared_ptr<Mailbox> mailbox;
   {
     std::lock_guard lock(mutex_);
-    unseen = closed_.empty() && getSize() > 1 && (!first_ || !first_->connected()) && !cuda_first_;
+    const bool seen_by_gpus = cuda_first_ || !may_use_gpus();
+    unseen = closed_.empty() && getSize() > 1 && (!first_ || !first_->connected() || !seen_by_gpus);
+    called = first_ || cuda_first_;
     if (closed_.empty()) closed_ = "the group was destroyed";
     cuda_first_ = cuda_lists_ = nullptr;
     first_ = lists_ = nullptr;  // what is queued keeps its team until it is done
@@ -117,7 +120,7 @@ void ProcessGroupPinned::shutdown() {
     unseen |= mailbox->is_unseen();
   }
   // Ranks in a group with this one see it leave in the control page; those that still wait for it to come, here.
-  if (unseen) rendezvous_.leave(mailbox ? "has left the group" : "has left the group before its first call");
+  if (unseen) rendezvous_.leave(mailbox || called ? "has left the group" : "has left the group before its first call");
 }
 
 void ProcessGroupPinned::check_own() const {

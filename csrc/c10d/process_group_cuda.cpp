@@ -8,6 +8,7 @@
 #include "c10d/cuda_call.h"
 #include "c10d/cuda_work.h"
 #include "c10d/process_group.h"
+#include "c10d/torch_streams.h"
 
 namespace pinnedpg {
 
@@ -86,6 +87,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_on_gpus(Request& request, Pl
     std::vector<int> devices;
     for (const Call::Leg& leg : call.legs) devices.push_back(gpu_of(leg, request.tensors, gpus[0]));
     queued = team->queue(call, devices, streams, [&](const CudaTeam::Streams& gets) {
+      if (!request.tensors.writes_back()) return;
       std::vector<std::unique_ptr<CurrentStream>> current;
       for (const auto& [gpu, stream] : gets) current.push_back(std::make_unique<CurrentStream>(gpu, stream));
       request.tensors.write_back();

@@ -9,12 +9,15 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "c10d/torch_streams.h"
 #include "device/device.h"
 #include "memory/label.h"
 
 namespace pinnedpg {
 
 namespace {
+
+int index_of(const at::Tensor& tensor) { return std::max<int>(tensor.device().index(), 0); }
 
 Region region_of(const at::Tensor& tensor) {
   return Region::flat(tensor.data_ptr(), static_cast<size_t>(tensor.numel()) * tensor.element_size());
@@ -47,10 +50,12 @@ at::Tensor Tensors::staged(const at::Tensor& tensor) const {
   return at::empty(tensor.sizes(), on_host_ ? options.device(at::kCPU) : options);
 }
 
+bool Tensors::on_gpus() const { return type_ != at::ScalarType::Undefined && device_type_ == gpu_type() && !on_host_; }
+
 std::vector<int> Tensors::gpus() const {
   std::vector<int> gpus;
   for (const at::Tensor& tensor : kept_) {
-    const int gpu = tensor.device().index();
+    const int gpu = index_of(tensor);
     if (std::find(gpus.begin(), gpus.end(), gpu) == gpus.end()) gpus.push_back(gpu);
   }
   return gpus;
@@ -58,7 +63,7 @@ std::vector<int> Tensors::gpus() const {
 
 int Tensors::gpu_of(const Region& region) const {
   for (const at::Tensor& tensor : kept_) {
-    if (region.bytes() > 0 && overlap(region_of(tensor), region)) return tensor.device().index();
+    if (region.bytes() > 0 && overlap(region_of(tensor), region)) return index_of(tensor);
   }
   return -1;
 }

@@ -34,10 +34,11 @@ class Tensors {
   /// Fills the copies of inputs with what those hold now: once it is the call's turn.
   void read();
   void write_back();
+  bool writes_back() const { return !copies_.empty(); }
 
   const char* operation() const { return operation_; }
   /// Whether they are on GPUs (and not on the host).
-  bool on_gpus() const { return device_type_ == at::kCUDA && !on_host_; }
+  bool on_gpus() const;
   /// The GPUs that they are on.
   std::vector<int> gpus() const;
   /// The GPU of a region's memory, which is of one of them; -1: of none.

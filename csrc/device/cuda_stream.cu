@@ -47,6 +47,16 @@ const Driver& driver() {
 
 cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
 
+/// What a query has found.
+bool is_done(cudaError_t state, const char* call) {
+  if (state == cudaErrorNotReady) {
+    (void)cudaGetLastError();
+    return false;
+  }
+  check_cuda(state, call, "CUDA: work on the GPU failed");
+  return true;
+}
+
 /// Where the GPU sees pinned host memory.
 CUdeviceptr device_address(void* host) {
   void* address = nullptr;
@@ -77,13 +87,7 @@ void CudaEvent::hold(void* stream) const {
 }
 
 bool CudaEvent::is_over() const {
-  const cudaError_t state = cudaEventQuery(static_cast<cudaEvent_t>(event_));
-  if (state == cudaErrorNotReady) {
-    (void)cudaGetLastError();
-    return false;
-  }
-  check_cuda(state, "cudaEventQuery", "CUDA: work on the GPU failed");
-  return true;
+  return is_done(cudaEventQuery(static_cast<cudaEvent_t>(event_)), "cudaEventQuery");
 }
 
 CudaStream::CudaStream(int device) : device_(device) {
@@ -132,6 +136,8 @@ bool CudaStream::wait(std::span<Flag* const> flags, uint32_t step) {
   }
   return true;
 }
+
+bool CudaStream::is_idle() const { return is_done(cudaStreamQuery(stream_of(stream_)), "cudaStreamQuery"); }
 
 CurrentDevice::CurrentDevice(int device) {
   check_cuda(cudaGetDevice(&before_), "cudaGetDevice", "CUDA: cannot use GPU ", device);

@@ -49,6 +49,9 @@ class CudaStream final : public Stream {
   /// Always true: what has not come is waited for by the GPU.
   bool wait(std::span<Flag* const> flags, uint32_t step) override;
 
+  /// Whether all that has been queued is done. Raises SystemError: also for what failed on the GPU.
+  bool is_idle() const;
+
   int device() const { return device_; }
   /// A cudaStream_t.
   void* handle() const { return stream_; }

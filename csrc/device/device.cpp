@@ -43,6 +43,7 @@ void CudaStream::reduce(const Region&, std::span<const Region>, Reduction, std::
   throw_no_cuda("CUDA");
 }
 void CudaStream::arrive(Flag&, uint32_t) { throw_no_cuda("CUDA"); }
+bool CudaStream::is_idle() const { throw_no_cuda("CUDA"); }
 bool CudaStream::wait(std::span<Flag* const>, uint32_t) { throw_no_cuda("CUDA"); }
 
 CurrentDevice::CurrentDevice(int) { throw_no_cuda("CUDA"); }

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+// A GPU without a GPU: device/cuda_stream.h over queues of the host, which do what is queued on threads of their own,
+// late by random times. What is queued there runs in its order and in no other.
+//
+// FAKE_CUDA_QUEUES: streams of the process share so many queues, as under CUDA_DEVICE_MAX_CONNECTIONS; 0: each its own.
+// FAKE_CUDA_BREAK=end: whoever waits for a call does not wait, to see that it is needed.
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "device/cuda_stream.h"
+#include "device/device.h"
+
+namespace pinnedpg {
+
+namespace {
+
+using std::chrono::microseconds;
+
+bool leaves_out(std::string_view what) {
+  static const char* const broken = std::getenv("FAKE_CUDA_BREAK");
+  return broken != nullptr && broken == what;
+}
+
+/// Does what is queued, one after the other, on a thread that ends with the last user.
+class Engine : public std::enable_shared_from_this<Engine> {
+ public:
+  static std::shared_ptr<Engine> start() {
+    auto engine = std::make_shared<Engine>();
+    std::thread([state = engine->state_] { state->run(); }).detach();
+    return engine;
+  }
+  ~Engine() { push({}); }
+
+  void push(std::function<void()> work) {
+    {
+      std::lock_guard lock(state_->mutex);
+      state_->works.push_back(std::move(work));
+    }
+    state_->changed.notify_one();
+  }
+
+ private:
+  struct State {
+    void run() {
+      std::minstd_rand random(std::random_device{}());
+      for (;;) {
+        std::unique_lock lock(mutex);
+        changed.wait(lock, [this] { return !works.empty(); });
+        const auto work = std::move(works.front());
+        works.pop_front();
+        lock.unlock();
+        if (!work) return;
+        if (random() % 16 == 0) std::this_thread::sleep_for(microseconds(random() % 200));
+        work();
+      }
+    }
+
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::deque<std::function<void()>> works;
+  };
+
+  const std::shared_ptr<State> state_ = std::make_shared<State>();
+};
+
+/// The engine of a new stream.
+std::shared_ptr<Engine> engine() {
+  static const char* const given = std::getenv("FAKE_CUDA_QUEUES");
+  static const size_t count = given != nullptr ? std::strtoul(given, nullptr, 10) : 0;
+  if (count == 0) return Engine::start();
+  static auto* const shared = new std::vector<std::shared_ptr<Engine>>;
+  static std::mutex mutex;
+  static size_t next = 0;
+  std::lock_guard lock(mutex);
+  if (shared->size() < count) shared->push_back(Engine::start());
+  return (*shared)[next++ % count];
+}
+
+/// What a stream's handle points at. The null handle is the host itself, whose work is done when it is queued.
+struct Queued {
+  const std::shared_ptr<Engine> engine = pinnedpg::engine();
+  const std::shared_ptr<std::atomic<int>> pending = std::make_shared<std::atomic<int>>(0);
+};
+
+void push(void* stream, std::function<void()> work) {
+  if (stream == nullptr) return work();
+  const Queued& queued = *static_cast<Queued*>(stream);
+  ++*queued.pending;
+  queued.engine->push([work = std::move(work), pending = queued.pending] {
+    work();
+    --*pending;
+  });
+}
+
+using Mark = std::shared_ptr<std::atomic<bool>>;
+
+void await(const std::function<bool()>& there) {
+  for (int looks = 0; !there(); ++looks) {
+    if (looks < 50) std::this_thread::yield();
+    if (looks >= 50) std::this_thread::sleep_for(microseconds(50));
+  }
+}
+
+}  // namespace
+
+CudaEvent::CudaEvent(int) : event_(new Mark(std::make_shared<std::atomic<bool>>(true))) {}
+
+CudaEvent::~CudaEvent() { delete static_cast<Mark*>(event_); }
+
+void CudaEvent::record(void* stream) {
+  auto mark = std::make_shared<std::atomic<bool>>(false);
+  *static_cast<Mark*>(event_) = mark;
+  push(stream, [mark] { mark->store(true); });
+}
+
+void CudaEvent::hold(void* stream) const {
+  if (stream == nullptr && leaves_out("end")) return;
+  push(stream, [mark = *static_cast<const Mark*>(event_)] { await([&] { return mark->load(); }); });
+}
+
+bool CudaEvent::is_over() const { return (*static_cast<const Mark*>(event_))->load(); }
+
+CudaStream::CudaStream(int device) : device_(device), stream_(new Queued) {}
+
+CudaStream::~CudaStream() { delete static_cast<Queued*>(stream_); }
+
+void CudaStream::copy(const Region& dst, const Region& src, Toward) {
+  push(stream_, [dst, src] {
+    if (dst.is_flat() && src.is_flat()) {
+      std::memcpy(dst.data, src.data, dst.bytes());
+      return;
+    }
+    for (size_t row = 0; row < dst.rows; ++row) {
+      std::memcpy(dst.data + row * dst.pitch, src.data + row * src.pitch, dst.row_bytes);
+    }
+  });
+}
+
+void CudaStream::reduce(const Region& dst, std::span<const Region> srcs, Reduction reduction,
+                        std::span<const double* const> factors) {
+  std::vector<const void*> sources;
+  for (const Region& src : srcs) sources.push_back(src.data);
+  push(stream_, [dst, sources, reduction, where = std::vector<const double*>(factors.begin(), factors.end())] {
+    std::vector<double> values;
+    for (const double* factor : where) values.push_back(*factor);
+    reduce_host(dst.data, sources, dst.bytes() / element_bytes(reduction.dtype), reduction, values);
+  });
+}
+
+void CudaStream::arrive(Flag& flag, uint32_t step) {
+  push(stream_, [&flag, step] { flag.step.store(step); });
+}
+
+bool CudaStream::wait(std::span<Flag* const> flags, uint32_t step) {
+  for (Flag* flag : flags) {
+    if (flag->has_reached(step)) continue;
+    push(stream_, [flag, step] { await([&] { return flag->has_reached(step); }); });
+  }
+  return true;
+}
+
+bool CudaStream::is_idle() const { return *static_cast<Queued*>(stream_)->pending == 0; }
+
+CurrentDevice::CurrentDevice(int) {}
+CurrentDevice::~CurrentDevice() = default;
+
+bool is_captured(void*) { return false; }
+
+void synchronize(void* stream) {
+  const auto mark = std::make_shared<std::atomic<bool>>(false);
+  push(stream, [mark] { mark->store(true); });
+  await([&] { return mark->load(); });
+}
+
+bool built_with_cuda() { return true; }
+int cuda_device_count() noexcept { return 0; }
+void pin(void*, size_t) {}
+void unpin(void*) {}
+
+}  // namespace pinnedpg

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Calls that are queued ahead of the peers, on a fake GPU: failures and orders.
+
+tests/test_fake_gpu.py builds the extension for it and runs this.
+"""
+
+import os
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import ranks
+import torch
+import torch.distributed as dist
+from worker import Setup
+
+import pinnedpg
+
+FOLDER = Path(__file__).resolve().parents[2] / "build" / "fake"
+pytestmark = pytest.mark.skipif(
+    FOLDER not in Path(pinnedpg.__file__).parents, reason="the extension has no fake GPU"
+)
+LAUNCHERS = ["processes", "threads"]
+LIMIT_S = 8.0
+
+
+def error_of_later_calls():
+    """What a rank's calls come to raise: those that are queued say nothing themselves."""
+    end = time.monotonic() + LIMIT_S
+    while time.monotonic() < end:
+        try:
+            work = dist.all_reduce(torch.ones(1), async_op=True)
+            work.wait(timedelta(seconds=LIMIT_S))
+        except dist.DistBackendError as error:
+            return str(error)
+        time.sleep(0.01)
+    return "no error"
+
+
+def differ(case):
+    dist.all_reduce(torch.ones(1))
+    rank, four = dist.get_rank(), torch.ones(4)
+    if case == "sizes":
+        dist.all_reduce(torch.ones(4 + rank), async_op=True)
+    elif case == "ops":
+        dist.all_reduce(four, [dist.ReduceOp.SUM, dist.ReduceOp.MAX][rank], async_op=True)
+    elif case == "roots":
+        dist.broadcast(four, rank, async_op=True)
+    elif rank == 0:
+        dist.all_reduce(four, async_op=True)
+    else:
+        dist.broadcast(four, 0, async_op=True)
+    return error_of_later_calls()
+
+
+WANTED = {
+    "sizes": ("all_reduce(float32[4], SUM)", "all_reduce(float32[5], SUM)"),
+    "ops": ("all_reduce(float32[4], SUM)", "all_reduce(float32[4], MAX)"),
+    "roots": ("broadcast(float32[4], root 0)", "broadcast(float32[4], root 1)"),
+    "calls": ("all_reduce(float32[4], SUM)", "broadcast(float32[4], root 0)"),
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("case", WANTED)
+def test_a_mismatch_is_raised_by_later_calls(case, launcher):
+    for text in ranks.run(differ, 2, case, launcher=launcher):
+        assert all(call in text for call in WANTED[case]), text
+
+
+def bereaved(how):
+    dist.all_reduce(torch.ones(1))
+    if dist.get_rank() == 1:
+        if how == "is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return how
+    work = dist.all_reduce(torch.ones(100_000), async_op=True)
+    begin = time.monotonic()
+    with pytest.raises(dist.DistBackendError) as caught:
+        work.wait(timedelta(seconds=LIMIT_S))
+    with pytest.raises(dist.DistBackendError):
+        dist.all_reduce(torch.ones(1))
+    return str(caught.value), time.monotonic() - begin
+
+
+def test_a_rank_that_leaves_ends_the_others_calls():
+    (text, seconds), _ = ranks.run(bereaved, 2, "leaves")
+    assert "rank 1" in text and "left" in text and seconds < 2, (text, seconds)
+
+
+def test_a_rank_that_is_killed_ends_the_others_calls():
+    with pytest.raises(ranks.RanksError) as caught:
+        ranks.run(bereaved, 2, "is killed")
+    (found,) = [one for one in caught.value.outcomes if one.state != "died"]
+    assert found.state == "returned", found.report()
+    text, seconds = found.value
+    assert "rank 1" in text and "is gone" in text and seconds < 2, (text, seconds)
+
+
+def late():
+    dist.all_reduce(torch.ones(1))
+    if dist.get_rank() == 1:
+        time.sleep(2.5)
+    return error_of_later_calls()
+
+
+def test_a_call_that_takes_too_long_names_who_is_late():
+    for text in ranks.run(late, 2, setup=Setup(timeout_s=1.0)):
+        assert "rank 1" in text and "the timeout of the call" in text, text
+
+
+def far_ahead():
+    """More calls than labels have places, while the other rank has yet to make the first."""
+    rank, tensors = dist.get_rank(), [torch.full((1000,), float(i)) for i in range(100)]
+    dist.all_reduce(torch.ones(1))
+    if rank == 1:
+        time.sleep(0.3)
+    works = [dist.all_reduce(tensor, async_op=True) for tensor in tensors]
+    for work in works:
+        work.wait()
+    return [tensor[0].item() for tensor in tensors] == [2.0 * i for i in range(100)]
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_rank_may_be_many_calls_ahead(launcher):
+    assert ranks.run(far_ahead, 2, launcher=launcher) == [True, True]
+
+
+def destroyed():
+    tensors = [torch.ones(50_000) for _ in range(8)]
+    works = [dist.all_reduce(tensor, async_op=True) for tensor in tensors]
+    dist.destroy_process_group()
+    for work in works:
+        work.wait()
+    return all(tensor.eq(2).all() for tensor in tensors)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_what_is_queued_goes_on_after_the_group(launcher):
+    assert ranks.run(destroyed, 2, launcher=launcher) == [True, True]
+
+
+def kept():
+    """A tensor that its user drops is there until the call is done."""
+    results = []
+    for i in range(50):
+        gathered = [torch.empty(5000) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, torch.full((5000,), float(i + dist.get_rank())), async_op=True)
+        results.append(gathered)
+    dist.all_reduce(torch.ones(1))
+    return all(
+        bool(part.eq(i + peer).all())
+        for i, parts in enumerate(results)
+        for peer, part in enumerate(parts)
+    )
+
+
+def test_tensors_are_kept():
+    assert ranks.run(kept, 3) == [True] * 3

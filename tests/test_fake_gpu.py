@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""All of the way of CUDA tensors but CUDA itself, on a GPU of host threads (tests/fake)."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+CLIENTS = "test_client_ddp.py test_client_fsdp.py test_client_dtensor.py test_client_zero.py"
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """Returns the folder with a package whose extension has a fake GPU."""
+    if not shutil.which("c++"):
+        pytest.skip("there is no compiler")
+    command = [sys.executable, str(TESTS / "fake" / "build.py")]
+    built = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert built.returncode == 0, built.stderr
+    return built.stdout.split()[-1]
+
+
+def run(folder, *words, **environment):
+    """Runs tests with the fake; returns the exit status, how many passed, and what was printed."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
+    ran = subprocess.run(
+        command,
+        cwd=TESTS,  # and not the root, whose package python would find first
+        env=os.environ | {"PYTHONPATH": folder} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    passed = re.search(r"(\d+) passed", ran.stdout)
+    return ran.returncode, int(passed[1]) if passed else 0, ran.stdout
+
+
+def check(least, *ran):
+    status, passed, printed = ran
+    assert status == 0 and passed >= least, printed[-6000:]
+
+
+MATRIX = ["test_collectives.py", "-m", "not exhaustive", "-k"]
+
+
+@pytest.mark.timeout(240)
+def test_the_matrix(folder):
+    check(12, *run(folder, *MATRIX, "(types or shapes) and (2 or 3)"))
+
+
+@pytest.mark.timeout(120)
+def test_failures_and_orders(folder):
+    check(16, *run(folder, "fake/test_queued.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize("queues", ["1", "3"])
+def test_few_queues_for_all_streams(folder, queues):
+    """Nothing is queued before what it waits for, or a stream would hold up another for ever."""
+    check(24, *run(folder, *MATRIX, "types or shapes", FAKE_CUDA_QUEUES=queues))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(700)
+def test_clients(folder):
+    check(50, *run(folder, *CLIENTS.split()))
+
+
+def test_who_does_not_wait_reads_too_early(folder):
+    status, _, printed = run(
+        folder, *MATRIX, "test_types and processes and 3", FAKE_CUDA_BREAK="end"
+    )
+    assert status == 1 and "must be" in printed
