@@ -51,8 +51,14 @@ MATRIX = ["test_collectives.py", "-m", "not exhaustive", "-k"]
 
 
 @pytest.mark.timeout(240)
-def test_the_matrix(folder):
-    check(12, *run(folder, *MATRIX, "(types or shapes) and (2 or 3)"))
+def test_types(folder):
+    check(6, *run(folder, *MATRIX, "types and (2 or 3)"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(700)
+def test_shapes(folder):
+    check(15, *run(folder, *MATRIX, "shapes"))
 
 
 @pytest.mark.timeout(120)

@@ -20,9 +20,8 @@ void WorkCuda::hold_streams(const CudaEvents& events) {
 
 bool WorkCuda::isCompleted() {
   if (WorkPinned::isCompleted()) return true;
-  return with_torch_errors([&] {
-    return std::all_of(done_.begin(), done_.end(), [](const auto& done) { return done.second->is_over(); });
-  });
+  return with_torch_errors(
+      [&] { return std::all_of(done_.begin(), done_.end(), [](const auto& done) { return done.second->is_over(); }); });
 }
 
 void WorkCuda::wait_until(std::chrono::steady_clock::time_point end, std::chrono::milliseconds timeout) {
@@ -37,8 +36,8 @@ c10::intrusive_ptr<c10::ivalue::Future> WorkCuda::getFuture() {
   }
   std::vector<int> gpus;
   for (const auto& [gpu, event] : done_) gpus.push_back(gpu);
-  auto future = c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()),
-                                                         future_devices(gpus));
+  auto future =
+      c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()), future_devices(gpus));
   // It notes how far the current streams are: those of torch's that come after the call.
   std::vector<std::unique_ptr<CurrentStream>> streams;
   for (const auto& [gpu, event] : done_) {

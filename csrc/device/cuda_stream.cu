@@ -86,9 +86,7 @@ void CudaEvent::hold(void* stream) const {
              "CUDA: cannot order two streams");
 }
 
-bool CudaEvent::is_over() const {
-  return is_done(cudaEventQuery(static_cast<cudaEvent_t>(event_)), "cudaEventQuery");
-}
+bool CudaEvent::is_over() const { return is_done(cudaEventQuery(static_cast<cudaEvent_t>(event_)), "cudaEventQuery"); }
 
 CudaStream::CudaStream(int device) : device_(device) {
   const CurrentDevice current(device);
