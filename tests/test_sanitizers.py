@@ -28,3 +28,21 @@ def test_threads(sanitizer):
     )
     assert done.returncode == 0, done.stdout
     assert "failed as they should" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("order", ["begin", "flags"])
+def test_an_order_that_is_left_out_is_a_race(order):
+    if not shutil.which("g++"):
+        pytest.skip("there is no g++")
+    broken = os.environ | {"PYTHON": sys.executable, "FAKE_CUDA_BREAK": order, "ROUNDS": "100"}
+    done = subprocess.run(
+        [ROOT / "tests" / "tsan" / "run", "thread"],
+        env=broken,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode != 0 and "data race" in done.stdout, done.stdout
+    assert "queued_threads under the thread sanitizer" in done.stdout, done.stdout

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+
+// Threads as ranks whose calls are queued on a fake GPU (tests/fake), for the sanitizers: random collectives behind a
+// producer that is late, several under way, with checked results. Usage: queued_threads [rounds] [seed]
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <list>
+#include <thread>
+
+#include "checked_call.h"
+#include "device/cuda_stream.h"
+#include "expect.h"
+#include "memory/segment.h"
+
+namespace pinnedpg::checked {
+namespace {
+
+constexpr size_t kUnderWay = Communicator::kQueuedCalls / 2;
+
+/// A segment and who shares it.
+struct Group {
+  const Geometry geometry;
+  const std::shared_ptr<Segment> segment = Segment::create(Staging::bytes_needed(geometry));
+
+  Staging staging() const { return Staging(segment->data(), geometry); }
+};
+
+/// A rank's streams: its own, on which its tensors are made, and the two lanes.
+struct Streams {
+  CudaStream own{0}, put{0}, get{0};
+};
+
+/// One call of a rank, from its late producer to its checked end.
+class Queued {
+ public:
+  Queued(Communicator& communicator, Streams& streams, const Plan& plan, const Geometry& geometry)
+      : communicator_(communicator),
+        member_(plan, collectives::Seat{communicator.first_rank(), geometry.world_size}, 1),
+        end_(0) {
+    call_.legs = {member_.leg(geometry.one_shot_bytes)};
+    call_.label = plan.label(communicator.first_rank());
+    call_.timeout = std::chrono::seconds(60);
+    produce_late(streams.own);
+    CudaEvent begin(0);
+    begin.record(streams.own.handle());
+    begin.hold(streams.put.handle());
+    begin.hold(streams.get.handle());
+    const Lanes lanes{&streams.put, &streams.get};
+    communicator.queue(call_, {&lanes, 1});
+    end_.record(streams.get.handle());
+  }
+
+  void finish() {
+    while (!communicator_.compare_queued(call_.label.number) || !end_.is_over()) std::this_thread::yield();
+    EXPECT(member_.is_right(), call_.label.to_string(), " call ", call_.label.number);
+  }
+
+ private:
+  /// What the call reads is nought until the stream has brought it.
+  void produce_late(CudaStream& stream) {
+    for (const Exchange& exchange : call_.legs[0]) {
+      for (const auto& put : exchange.puts) bring(put.from, stream);
+      for (const auto& get : exchange.gets) bring(get.own, stream);
+    }
+  }
+  void bring(const Region& region, CudaStream& stream) {
+    for (const auto& [data, bytes] : brought_) {
+      if (region.data >= data && region.data < data + bytes.size()) return;
+    }
+    if (region.bytes() == 0) return;
+    brought_.emplace_back(region.data, std::vector<std::byte>(region.data, region.data + region.bytes()));
+    std::vector<std::byte>& bytes = brought_.back().second;
+    std::memset(region.data, 0, region.bytes());
+    stream.copy(region, Region::flat(bytes.data(), bytes.size()), Toward::kRank);
+  }
+
+  Communicator& communicator_;
+  Member member_;
+  Call call_;
+  CudaEvent end_;
+  std::list<std::pair<std::byte*, std::vector<std::byte>>> brought_;
+};
+
+void run_rank(const Group& group, int rank, int rounds, unsigned seed, std::atomic<int>& present) {
+  Communicator communicator(Segment::open(group.segment->handle()), group.staging(), rank, 1);
+  ++present;
+  while (present < group.geometry.world_size) std::this_thread::yield();
+  Streams streams;
+  std::mt19937 common(seed), own(seed + 1 + static_cast<unsigned>(rank));
+  std::list<Queued> under_way;
+  const auto finish_all = [&] {
+    for (Queued& call : under_way) call.finish();
+    under_way.clear();
+  };
+  for (int round = 0; round < rounds; ++round) {
+    const Plan plan = Plan::draw(common, group.geometry.world_size, static_cast<uint64_t>(round));
+    under_way.emplace_back(communicator, streams, plan, group.geometry);
+    if (under_way.size() == kUnderWay || own() % 4 == 0) finish_all();
+  }
+  finish_all();
+}
+
+void run(int ranks, int rounds, unsigned seed) {
+  const Group group{{ranks, 1024, 4, 512}};
+  std::vector<std::thread> threads;
+  std::atomic<int> present = 0;
+  for (int rank = 0; rank < ranks; ++rank) {
+    threads.emplace_back([&, rank] { run_rank(group, rank, rounds, seed, present); });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace pinnedpg::checked
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 300;
+  const unsigned seed = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1;
+  ::alarm(300);  // what hangs is killed
+  for (const int ranks : {1, 2, 3, 4}) pinnedpg::checked::run(ranks, rounds, seed);
+  std::printf("%d checked calls, queued by 1 to 4 threads each\n", 4 * rounds);
+  return 0;
+}
