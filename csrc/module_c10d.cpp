@@ -56,8 +56,8 @@ Raises:
     ValueError: A size that cannot be.)";
 
 constexpr const char* kSlotBytesDoc =
-    "What one rank moves in one step; 0: 64 KiB, or 1 MiB where ranks outnumber cores.";
-constexpr const char* kDepthDoc = "Slots of a rank, a power of two from 4; 0: 32, or 4 where ranks outnumber cores.";
+    "What one rank moves in one step; 0: 128 KiB; 1 MiB where ranks outnumber cores; 2 MiB on GPUs.";
+constexpr const char* kDepthDoc = "Slots of a rank, a power of two from 4; 0: 16; 4 where slots are that large.";
 
 template <typename T>
 using Holder = c10::intrusive_ptr<T>;

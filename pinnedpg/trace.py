@@ -49,10 +49,13 @@ def trace(
     """
     _check(world_size >= 1, "world_size must be at least 1", world_size)
     _check(nbytes >= 0 and nbytes % 4 == 0, "nbytes must be whole float32", nbytes)
-    _check(
-        slot_bytes >= 64 and slot_bytes % 64 == 0, "slot_bytes must be a multiple of 64", slot_bytes
-    )
-    _check(depth >= 2 and depth & (depth - 1) == 0, "depth must be a power of two", depth)
+    least = max(64, -(-16 * world_size // 64) * 64)  # an element for every peer
+    fits = least <= slot_bytes <= 1 << 30 and slot_bytes % 64 == 0
+    _check(fits, f"slot_bytes must be a multiple of 64 from {least} to 1 GiB", slot_bytes)
+    powers = 2 <= depth <= 1024 and depth & (depth - 1) == 0
+    _check(powers, "depth must be a power of two from 2 to 1024", depth)
+    whole = one_shot_bytes is None or 0 <= one_shot_bytes < 1 << 62
+    _check(whole, "one_shot_bytes must not be negative, or beyond all memory", one_shot_bytes)
     _check(calls >= 1, "calls must be at least 1", calls)
     if one_shot_bytes is None:
         one_shot_bytes = (1 << 20) // world_size**2

@@ -103,6 +103,27 @@ def coalesced():
     return all(part.eq(size).all() for part in parts)
 
 
+def coalesced_types():
+    """Each call of a coalesced one has a type of its own, as with gloo."""
+    own, rank = dist.distributed_c10d._get_default_group(), dist.get_rank()
+    world = dist.get_world_size()
+    mine = [torch.full((2,), rank, dtype=dtype) for dtype in (torch.float32, torch.int64)]
+    wanted = torch.arange(world).repeat_interleave(2)
+    gathered = [torch.empty(2 * world, dtype=tensor.dtype) for tensor in mine]
+    own.allgather_into_tensor_coalesced(gathered, mine).wait()
+    lists = [[torch.empty_like(tensor) for tensor in mine] for _ in range(world)]
+    own.allgather_coalesced(lists, mine).wait()
+    parts = [torch.empty(2, dtype=tensor.dtype) for tensor in mine]
+    own.reduce_scatter_tensor_coalesced(parts, gathered).wait()
+    found = [torch.equal(whole, wanted.to(whole.dtype)) for whole in gathered]
+    found += [bool(lists[r][i].eq(r).all()) for r in range(world) for i in range(2)]
+    return found + [bool(part.eq(rank * world).all()) for part in parts]
+
+
+def test_coalesced_calls_of_several_types():
+    assert all(all(found) for found in ranks.run(coalesced_types, 3))
+
+
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_coalesced_calls(launcher):
     assert all(ranks.run(coalesced, 3, launcher=launcher))

@@ -24,7 +24,16 @@ def test_a_group_costs_at_most_its_budget(world_size, slot_bytes):
 
 
 @pytest.mark.parametrize(
-    "choice", [{"depth": 3}, {"depth": 2}, {"depth": 2048}, {"slot_bytes": 100}, {"slot_bytes": -1}]
+    "choice",
+    [
+        {"depth": 3},
+        {"depth": 2},
+        {"depth": 2048},
+        {"depth": (1 << 32) + 16},
+        {"slot_bytes": 100},
+        {"slot_bytes": -1},
+        {"slot_bytes": 1 << 59},
+    ],
 )
 def test_a_choice_that_cannot_be_is_an_error(choice):
     with pytest.raises(ValueError, match=next(iter(choice))):

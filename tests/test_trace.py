@@ -61,8 +61,20 @@ def test_reductions_name_their_sources_in_rank_order():
         ({"name": "all_reduces"}, "trace: no collective of that name; got all_reduces"),
         ({"world_size": 0}, "trace: world_size must be at least 1; got 0"),
         ({"nbytes": 3}, "trace: nbytes must be whole float32; got 3"),
-        ({"depth": 3}, "trace: depth must be a power of two; got 3"),
-        ({"slot_bytes": 100}, "trace: slot_bytes must be a multiple of 64; got 100"),
+        ({"depth": 3}, "trace: depth must be a power of two from 2 to 1024; got 3"),
+        ({"depth": 1 << 32}, "trace: depth must be a power of two from 2 to 1024; got 4294967296"),
+        (
+            {"slot_bytes": 100},
+            "trace: slot_bytes must be a multiple of 64 from 64 to 1 GiB; got 100",
+        ),
+        (
+            {"slot_bytes": 64, "world_size": 70},
+            "trace: slot_bytes must be a multiple of 64 from 1152 to 1 GiB; got 64",
+        ),
+        (
+            {"one_shot_bytes": -1},
+            "trace: one_shot_bytes must not be negative, or beyond all memory; got -1",
+        ),
     ],
 )
 def test_what_cannot_be_traced(options, text):

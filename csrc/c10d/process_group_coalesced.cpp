@@ -12,11 +12,14 @@ namespace pinnedpg {
 namespace {
 
 /// Before any of them is queued: each tensor can take part, and all are of one type.
-void check_all(const char* name, std::initializer_list<const std::vector<at::Tensor>*> lists) {
+void check_all(const char* name, const std::vector<at::Tensor>& tensors) {
   Tensors checked(name);
-  for (const auto* tensors : lists) {
-    for (const at::Tensor& tensor : *tensors) checked.check(tensor, "tensor");
-  }
+  for (const at::Tensor& tensor : tensors) checked.check(tensor, "tensor");
+}
+
+/// The same of each call's own output and input: the calls may be of different types.
+void check_each(const char* name, const std::vector<at::Tensor>& outputs, const std::vector<at::Tensor>& inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i) check_all(name, {inputs[i], outputs[i]});
 }
 
 void check_sizes(const char* name, const std::vector<at::Tensor>& wholes, const std::vector<at::Tensor>& parts,
@@ -65,7 +68,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::note(WorkPtr work) {
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_coalesced(TensorList& tensors,
                                                                     const c10d::AllreduceCoalescedOptions& opts) {
   return guarded([&] {
-    check_all("all_reduce_coalesced", {&tensors});
+    check_all("all_reduce_coalesced", tensors);
     std::vector<WorkPtr> works;
     for (const at::Tensor& tensor : tensors) {
       TensorList one{tensor};
@@ -80,10 +83,9 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_coalesced(std::vector<
                                                                     const c10d::AllgatherOptions& opts) {
   return guarded([&] {
     check_pairs("all_gather_coalesced", outputs.size(), static_cast<size_t>(getSize()));
-    check_all("all_gather_coalesced", {&inputs});
     for (const TensorList& of_rank : outputs) {
       check_pairs("all_gather_coalesced", of_rank.size(), inputs.size());
-      check_all("all_gather_coalesced", {&inputs, &of_rank});
+      check_each("all_gather_coalesced", of_rank, inputs);
       check_sizes("all_gather_coalesced", of_rank, inputs, 1);
     }
     std::vector<WorkPtr> works;
@@ -101,7 +103,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allgather_into_tensor_coalesced(
                                                                                 const c10d::AllgatherOptions& opts) {
   return guarded([&] {
     check_pairs("all_gather_into_tensor_coalesced", outputs.size(), inputs.size());
-    check_all("all_gather_into_tensor_coalesced", {&outputs, &inputs});
+    check_each("all_gather_into_tensor_coalesced", outputs, inputs);
     check_sizes("all_gather_into_tensor_coalesced", outputs, inputs, getSize());
     std::vector<WorkPtr> works;
     for (size_t i = 0; i < inputs.size(); ++i) works.push_back(_allgather_base(outputs[i], inputs[i], opts));
@@ -113,7 +115,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce_scatter_tensor_coalesced(
     TensorList& outputs, TensorList& inputs, const c10d::ReduceScatterOptions& opts) {
   return guarded([&] {
     check_pairs("reduce_scatter_tensor_coalesced", outputs.size(), inputs.size());
-    check_all("reduce_scatter_tensor_coalesced", {&outputs, &inputs});
+    check_each("reduce_scatter_tensor_coalesced", outputs, inputs);
     check_sizes("reduce_scatter_tensor_coalesced", inputs, outputs, getSize());
     std::vector<WorkPtr> works;
     for (size_t i = 0; i < inputs.size(); ++i) works.push_back(_reduce_scatter_base(outputs[i], inputs[i], opts));

@@ -31,8 +31,8 @@ struct Cursor {
 }  // namespace
 
 Geometry Geometry::fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes) {
-  PINNEDPG_CHECK(slot_bytes >= 4096 && slot_bytes % 64 == 0,
-                 "options: slot_bytes must be a multiple of 64 and at least 4096; got ", slot_bytes);
+  PINNEDPG_CHECK(slot_bytes >= 4096 && slot_bytes % 64 == 0 && slot_bytes <= 1 << 30,
+                 "options: slot_bytes must be a multiple of 64 from 4096 to 1 GiB; got ", slot_bytes);
   PINNEDPG_CHECK(depth >= 4 && (depth & (depth - 1)) == 0 && depth <= 1024,
                  "options: depth must be a power of two from 4 to 1024; got ", depth);
   // A slot holds at least the largest element for every peer.
