@@ -124,9 +124,10 @@ def train_offloaded():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="offloads to the CPU what is there already")
-def test_fsdp2_offload():
-    for parameters in ranks.run(train_offloaded, 2):
-        assert_close(parameters, alone(2))
+@pytest.mark.parametrize("world", WORLDS)
+def test_fsdp2_offload(world):
+    for parameters in ranks.run(train_offloaded, world):
+        assert_close(parameters, alone(world))
 
 
 def train_fsdp1(strategy, original):

@@ -35,7 +35,7 @@ def failure_of(call, *args):
     return "", 0.0
 
 
-def misfit(what, early, sender):
+def misfit(what, early, sender, named):
     """One side's tensor does not fit the other's; both must raise, and the text name both."""
     rank = dist.get_rank()
     if rank == (sender if early else 1 - sender):
@@ -44,7 +44,7 @@ def misfit(what, early, sender):
         if rank == sender:
             dist.send(torch.ones(4), 1 - rank, tag=3)
         else:
-            dist.recv(MISFITS[what](), sender, tag=3)
+            dist.recv(MISFITS[what](), sender if named else None, tag=3)
     except dist.DistBackendError as error:
         try:
             dist.barrier()
@@ -56,8 +56,9 @@ def misfit(what, early, sender):
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("what", MISFITS)
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_misfit_is_an_error_on_both_sides(launcher, what, early):
-    for texts in ranks.run(misfit, 2, what, early, 0, launcher=launcher):
+@pytest.mark.parametrize("named", [True, False])
+def test_a_misfit_is_an_error_on_both_sides(launcher, what, early, named):
+    for texts in ranks.run(misfit, 2, what, early, 0, named, launcher=launcher):
         for text in texts:
             assert "rank 1 expects" in text and "tag 3" in text, texts
             assert "from rank 0, which has sent 16 bytes of float32" in text, texts

@@ -13,10 +13,17 @@ import torch.distributed as dist
 SIZES = [0, 1, 7, 100, 2040, 2048, 2056, 20_000, 70_000]  # in int32: whole, parts, many parts
 ANY_TAG = 100
 """From this tag on, messages are taken by receives from any source; each tag has one size."""
+MIXED_TAG = 50
+"""From this tag on a rank gets messages of one source, by receives that name it and by others."""
 
 
 def is_any(tag):
     return tag % 1000 >= ANY_TAG
+
+
+def names_source(number, tag):
+    """Whether the receive of that message names who sends it."""
+    return not is_any(tag) and (tag % 1000 < MIXED_TAG or number % 2 == 0)
 
 
 class Program:
@@ -33,6 +40,8 @@ class Program:
         if chance.random() < 0.25:
             kind = chance.randrange(2)
             return source, to, self.first_tag + ANY_TAG + kind, SIZES[kind + 1]
+        if chance.random() < 0.25:
+            return (to + 1) % world_size, to, self.first_tag + MIXED_TAG, chance.choice(SIZES)
         return source, to, self.first_tag + chance.randrange(3), chance.choice(SIZES)
 
     def posts(self, rank):
@@ -63,7 +72,7 @@ def play(program):
             works.append((dist.isend(content(number, size), to, tag=tag), None))
             continue
         tensor = torch.full((size,), -1, dtype=torch.int32)
-        work = dist.irecv(tensor, None if is_any(tag) else source, tag=tag)
+        work = dist.irecv(tensor, source if names_source(number, tag) else None, tag=tag)
         works.append((work, tensor))
         taken.append((work, tensor, number, tag))
     random.Random(rank).shuffle(works)
