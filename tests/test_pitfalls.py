@@ -77,7 +77,8 @@ def split_at_once():
 
 def test_a_group_bound_to_a_device_splits():
     results = ranks.run(bound, 3, split_at_once, setup=BARE)
-    assert results == [[2, 1, 1, 3], [None, 1, 1, 3], [2, None, 2, 3]]
+    left_out = None if RELEASE < (2, 15) else 1  # has a group of its own since torch 2.15
+    assert results == [[2, 1, 1, 3], [left_out, 1, 1, 3], [2, None, 2, 3]]
 
 
 def mesh_by_splits():

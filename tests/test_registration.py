@@ -11,6 +11,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from torch_release import RELEASE
 from worker import Setup
 
 import _pinnedpg_autoload as hook
@@ -139,7 +140,7 @@ def named():
 
 @pytest.mark.parametrize(
     ("config", "name", "kinds"),
-    [  # torch has no default among backends that are named by device: then it says "undefined"
+    [  # torch before 2.15 has no default among backends that are named by device
         ("pinned", "custom", {"cpu": "pinned", "cuda": "pinned"}),
         ("cpu:pinned", "undefined", {"cpu": "pinned"}),
         ("cpu:gloo,cuda:pinned", "undefined", {"cpu": "gloo", "cuda": "pinned"}),
@@ -150,6 +151,8 @@ def named():
 def test_forms_by_device(config, name, kinds):
     found = ranks.run(named, 2, setup=Setup(backend=config))
     assert [sorted(kinds.items()) == sorted(one[2].items()) for one in found] == [True, True]
+    if name == "undefined" and RELEASE >= (2, 15):
+        name = "gloo" if config.endswith("cuda:gloo") else "custom"  # that of the GPUs
     assert [one[0] for one in found] == [name] * 2
     assert all("pinned" in one[1] for one in found)
 
