@@ -54,11 +54,11 @@ def trace(
     _check(fits, f"slot_bytes must be a multiple of 64 from {least} to 1 GiB", slot_bytes)
     powers = 2 <= depth <= 1024 and depth & (depth - 1) == 0
     _check(powers, "depth must be a power of two from 2 to 1024", depth)
-    whole = one_shot_bytes is None or 0 <= one_shot_bytes < 1 << 62
-    _check(whole, "one_shot_bytes must not be negative, or beyond all memory", one_shot_bytes)
-    _check(calls >= 1, "calls must be at least 1", calls)
     if one_shot_bytes is None:
         one_shot_bytes = (1 << 20) // world_size**2
+    whole = 0 <= one_shot_bytes < 1 << 62
+    _check(whole, "one_shot_bytes must not be negative, or beyond all memory", one_shot_bytes)
+    _check(calls >= 1, "calls must be at least 1", calls)
     shape = (name, world_size, nbytes, slot_bytes, depth, one_shot_bytes, calls, two_lanes)
     events = _C._record(*shape)
     large = name == "all_reduce" and nbytes > one_shot_bytes and world_size > 1
