@@ -25,7 +25,6 @@ void CudaCall::watch() {
   try {
     if (!std::exchange(begun_, true)) team_->watchdog().begin(name_, timeout_);
     if (!compared_) compared_ = team_->team().communicator().compare_queued(queued_.number);
-    team_->watchdog().check_abort();
     team_->watchdog().patrol(team_->late(queued_.number, queued_.step), queued_.step);
   } catch (...) {
     error_ = std::current_exception();

@@ -15,18 +15,15 @@ void CudaTeam::connect(const char* operation, std::chrono::milliseconds timeout)
   std::lock_guard lock(connecting_);
   if (pinned_) return;
   team_.connect(operation, timeout);
-  Communicator& communicator = team_.communicator();
-  const Staging& staging = communicator.staging();
+  const Staging& staging = team_.communicator().staging();
   watchdog_ = std::make_unique<Watchdog>(team_.watchdog());
   gots_.clear();
   for (int rank = 0; rank < staging.geometry().world_size; ++rank) gots_.push_back(&staging.got(rank));
   meet(operation, timeout);
   try {
     pinned_ = pin_shared(team_.segment(), team_.segment()->data(), team_.segment()->bytes());
-  } catch (const SystemError& error) {
-    communicator.abort(
-        concat(operation, ": ", communicator.watchdog().name_of(communicator.first_rank()), " failed: ", error.what()));
-    throw;
+  } catch (const SystemError&) {
+    team_.fail(operation, std::current_exception());
   }
 }
 
@@ -70,14 +67,11 @@ bool CudaTeam::is_idle() {
 
 std::vector<Flag*> CudaTeam::late(uint64_t number, uint32_t step) {
   const Communicator& communicator = team_.communicator();
-  const auto is_own = [&](int rank) {
-    return rank >= communicator.first_rank() && rank < communicator.first_rank() + communicator.local_count();
-  };
   std::vector<Flag*> absent, others, own;
   for (int rank = 0; rank < static_cast<int>(gots_.size()); ++rank) {
     Flag* const flag = gots_[static_cast<size_t>(rank)];
     if (communicator.staging().member(rank).entered.load() < number) absent.push_back(flag);
-    if (!flag->has_reached(step)) (is_own(rank) ? own : others).push_back(flag);
+    if (!flag->has_reached(step)) (communicator.is_local(rank) ? own : others).push_back(flag);
   }
   return !absent.empty() ? absent : !others.empty() ? others : own;
 }

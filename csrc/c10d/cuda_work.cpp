@@ -47,7 +47,6 @@ c10::intrusive_ptr<c10::ivalue::Future> WorkCuda::getFuture() {
     streams.push_back(std::make_unique<CurrentStream>(gpu, stream));
   }
   future->markCompleted(c10::IValue(outputs()));
-  while (!streams.empty()) streams.pop_back();
   std::lock_guard lock(mutex_);
   return stream_future_ = std::move(future);
 }

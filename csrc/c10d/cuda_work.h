@@ -10,9 +10,9 @@ namespace pinnedpg {
 /// A call that GPUs carry out. Who waits for it makes the current streams wait, and not the host.
 class WorkCuda final : public WorkPinned {
  public:
-  /// `work` is what it is like otherwise; `done` of each GPU.
   using WorkPinned::WorkPinned;
 
+  /// Its end on each GPU: before anyone can wait for it.
   void set_done(CudaEvents done) { done_ = std::move(done); }
 
   /// With a time-out the host waits for the end, too.

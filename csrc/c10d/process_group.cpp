@@ -159,11 +159,6 @@ ProcessGroupPinned::Request ProcessGroupPinned::request(CallKind kind, c10d::OpT
   return {op, title, label, bounded(timeout), async || batch_ != Batch::kNone};
 }
 
-c10::intrusive_ptr<WorkPinned> ProcessGroupPinned::work_of(Request& request) const {
-  return c10::make_intrusive<WorkPinned>(getRank(), request.op, request.label.name(), request.title, sequence_,
-                                         request.timeout, std::move(request.inputs), std::move(request.outputs));
-}
-
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::enqueue(Request& request, Operation::Plan plan,
                                                         const Operation::Next& next) {
   const Label& label = request.label;
@@ -202,7 +197,7 @@ int ProcessGroupPinned::check_root(const Request& request, int64_t root, int64_t
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::barrier(const c10d::BarrierOptions& opts) {
   return guarded([&] {
     auto call = request(CallKind::kBarrier, c10d::OpType::BARRIER, "pinned:barrier", opts.timeout, opts.asyncOp);
-    synchronize_gpus();
+    if (uses_gpus_.load(std::memory_order_relaxed)) synchronize_gpus();
     return run(call, [](const Geometry&, int, Memory* memory) { return collectives::barrier({0, 1, memory}); });
   });
 }

@@ -179,7 +179,11 @@ class ProcessGroupPinned final : public c10d::Backend {
   std::shared_ptr<CudaTeam> cuda_team(int tensors);
   /// The host waits for what the current streams of the GPUs in use hold.
   void synchronize_gpus();
-  c10::intrusive_ptr<WorkPinned> work_of(Request& request) const;
+  template <typename Made = WorkPinned>
+  c10::intrusive_ptr<Made> work_of(Request& request) const {
+    return c10::make_intrusive<Made>(getRank(), request.op, request.label.name(), request.title, sequence_,
+                                     request.timeout, std::move(request.inputs), std::move(request.outputs));
+  }
   WorkPtr exchange_all(Request& request, Regions inputs, Regions outputs, bool even);
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;
   bool is_parents() const { return forks_ != fork_count(); }
@@ -210,6 +214,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   std::shared_ptr<Team> lists_;  ///< for calls of several tensors, as many as the newest such call had
   std::shared_ptr<CudaTeam> cuda_first_, cuda_lists_;  ///< the same for tensors on GPUs
   std::shared_ptr<Mailbox> mailbox_;                   ///< made for the first send or receive
+  std::atomic<bool> uses_gpus_{false};  ///< there has been a team of GPUs: no barrier need look otherwise
   int cuda_lists_made_ = 0;
   int lists_made_ = 0;  ///< how many teams for several: equal on all ranks, since they make the same calls
   const uint32_t forks_ = fork_count();  ///< a forked child does not speak for the rank

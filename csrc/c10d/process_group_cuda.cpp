@@ -43,6 +43,7 @@ std::shared_ptr<CudaTeam> ProcessGroupPinned::cuda_team(int tensors) {
   check_own();
   std::lock_guard lock(mutex_);
   if (!closed_.empty()) throw GroupError(closed_);
+  uses_gpus_ = true;
   auto& team = tensors == 1 ? cuda_first_ : cuda_lists_;
   if (!team || team->team().tensors() != tensors) {
     team = std::make_shared<CudaTeam>(rendezvous_, tensors, tensors == 1 ? 0 : ++cuda_lists_made_);
@@ -91,7 +92,6 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_on_gpus(Request& request, Pl
       std::vector<std::unique_ptr<CurrentStream>> current;
       for (const auto& [gpu, stream] : gets) current.push_back(std::make_unique<CurrentStream>(gpu, stream));
       request.tensors.write_back();
-      while (!current.empty()) current.pop_back();
     });
   } catch (...) {
     team->team().fail(name, std::current_exception());
@@ -104,8 +104,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::watch(Request& request, const st
   const CudaEvents done = queued.done;
   c10::intrusive_ptr<WorkCuda> work;
   if (request.has_work) {
-    work = c10::make_intrusive<WorkCuda>(getRank(), request.op, request.label.name(), request.title, sequence_,
-                                         request.timeout, std::move(request.inputs), std::move(request.outputs));
+    work = work_of<WorkCuda>(request);
     work->set_done(done);
   }
   team->watched().push(

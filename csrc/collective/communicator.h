@@ -73,6 +73,7 @@ class Communicator {
   Watchdog& watchdog() { return watchdog_; }
   int first_rank() const { return first_rank_; }
   int local_count() const { return local_count_; }
+  bool is_local(int rank) const { return rank >= first_rank_ && rank < first_rank_ + local_count_; }
   uint64_t call_count() const { return calls_; }
 
  private:

@@ -20,8 +20,7 @@ uint32_t Communicator::queue(Call& call, std::span<const Lanes> lanes) {
 void Communicator::find_siblings() {
   const auto pid_of = [this](int rank) { return staging_.member(rank).process.pid; };
   for (int rank = 0; rank < staging_.geometry().world_size; ++rank) {
-    const bool is_local = rank >= first_rank_ && rank < first_rank_ + local_count_;
-    if (!is_local && pid_of(rank) == pid_of(first_rank_)) siblings_.push_back(rank);
+    if (!is_local(rank) && pid_of(rank) == pid_of(first_rank_)) siblings_.push_back(rank);
   }
 }
 

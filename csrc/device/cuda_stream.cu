@@ -88,7 +88,7 @@ void CudaEvent::hold(void* stream) const {
 
 bool CudaEvent::is_over() const { return is_done(cudaEventQuery(static_cast<cudaEvent_t>(event_)), "cudaEventQuery"); }
 
-CudaStream::CudaStream(int device) : device_(device) {
+CudaStream::CudaStream(int device) {
   const CurrentDevice current(device);
   driver();
   int least = 0, greatest = 0;

@@ -2,9 +2,6 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
-#include <memory>
-#include <vector>
-
 #include "device/stream.h"
 
 namespace pinnedpg {
@@ -52,12 +49,10 @@ class CudaStream final : public Stream {
   /// Whether all that has been queued is done. Raises SystemError: also for what failed on the GPU.
   bool is_idle() const;
 
-  int device() const { return device_; }
   /// A cudaStream_t.
   void* handle() const { return stream_; }
 
  private:
-  const int device_;
   void* stream_ = nullptr;
 };
 

@@ -132,7 +132,7 @@ void CudaEvent::hold(void* stream) const {
 
 bool CudaEvent::is_over() const { return (*static_cast<const Mark*>(event_))->load(); }
 
-CudaStream::CudaStream(int device) : device_(device), stream_(new Queued) {}
+CudaStream::CudaStream(int) : stream_(new Queued) {}
 
 CudaStream::~CudaStream() { delete static_cast<Queued*>(stream_); }
 
