@@ -53,6 +53,11 @@ void WorkPinned::wait_until(std::chrono::steady_clock::time_point end, std::chro
   if (exception_) std::rethrow_exception(exception_);
 }
 
+bool WorkPinned::isCompleted() {
+  std::lock_guard lock(mutex_);
+  return over_;
+}
+
 std::vector<at::Tensor> WorkPinned::result() {
   TORCH_CHECK(isCompleted(), name_, ": the result is there once the work is done; wait for it first");
   return outputs_;
@@ -60,7 +65,7 @@ std::vector<at::Tensor> WorkPinned::result() {
 
 float WorkPinned::getDuration() const {
   std::lock_guard lock(mutex_);
-  TORCH_CHECK(completed_, name_, ": the duration is known once the work is done; wait for it first");
+  TORCH_CHECK(over_, name_, ": the duration is known once the work is done; wait for it first");
   return std::chrono::duration<float, std::milli>(ended_ - begun_).count();
 }
 
@@ -85,7 +90,7 @@ void WorkPinned::complete(std::exception_ptr error) {
   std::unique_lock lock(mutex_);
   over_ = true;
   ended_ = std::chrono::steady_clock::now();
-  error_ = error;
+  exception_ = error;
   const bool asked = future_ != nullptr;
   lock.unlock();
   if (!asked) return finish(error);
@@ -93,7 +98,7 @@ void WorkPinned::complete(std::exception_ptr error) {
   // for the work finds its future completed.
   const auto settle = [self = c10::intrusive_ptr<WorkPinned>::reclaim_copy(this)] {
     self->settle_future();
-    self->finish(self->error_);
+    self->finish(self->exception_);
   };
   try {
     run_aside(settle);
@@ -103,8 +108,8 @@ void WorkPinned::complete(std::exception_ptr error) {
 }
 
 void WorkPinned::settle_future() {
-  if (error_) {
-    future_->setError(error_);
+  if (exception_) {
+    future_->setError(exception_);
   } else {
     future_->markCompleted(c10::IValue(outputs_));
   }

@@ -21,6 +21,8 @@ class WorkPinned : public c10d::Work {
   /// The same until a point in time; `timeout` is what the user has asked for, for the error's text.
   virtual void wait_until(std::chrono::steady_clock::time_point end, std::chrono::milliseconds timeout);
   void synchronize() override {}
+  /// Already while a future that was asked for completes, and its callbacks run.
+  bool isCompleted() override;
   std::vector<at::Tensor> result() override;
   /// Its value is the list of output tensors.
   c10::intrusive_ptr<c10::ivalue::Future> getFuture() override;
@@ -47,8 +49,7 @@ class WorkPinned : public c10d::Work {
   c10::intrusive_ptr<c10::ivalue::Future> future_;  ///< made for the first who asks
   const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point ended_;
-  std::exception_ptr error_;
-  bool over_ = false;  ///< with `error_`; a future asked for by now completes before the work does
+  bool over_ = false;  ///< with `exception_`; a future asked for by now completes before waits end
 };
 
 }  // namespace pinnedpg
