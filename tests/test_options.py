@@ -33,6 +33,8 @@ def test_a_group_costs_at_most_its_budget(world_size, slot_bytes):
         {"slot_bytes": 100},
         {"slot_bytes": -1},
         {"slot_bytes": 1 << 59},
+        {"timeout": datetime.timedelta(0)},
+        {"timeout": datetime.timedelta(seconds=-1)},
     ],
 )
 def test_a_choice_that_cannot_be_is_an_error(choice):
@@ -110,3 +112,22 @@ def test_a_rank_pinned_to_one_core_has_the_slots_of_one_that_is_not():
         assert pinnedpg.Options().segment_bytes(2) == before
     finally:
         os.sched_setaffinity(0, cores)
+
+
+@pytest.mark.parametrize("how", ["init", "later"])
+def test_no_time_at_all_is_refused(how):
+    none, where = datetime.timedelta(0), {"store": dist.HashStore(), "rank": 0, "world_size": 1}
+    refused = pytest.raises(ValueError, match="the timeout must be longer than 0; got 0 ms")
+    if how == "init":
+        with refused:
+            dist.init_process_group("pinned", timeout=none, **where)
+        return
+    dist.init_process_group("pinned", **where)
+    try:
+        backend = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+        if not hasattr(backend, "set_timeout"):
+            pytest.skip("this torch cannot set it")
+        with refused:
+            backend.set_timeout(none)
+    finally:
+        dist.destroy_process_group()

@@ -33,7 +33,6 @@ KNOWN = {
     "test_monitored_barrier_gloo": "dist.monitored_barrier asks for gloo by its name",
     "test_monitored_barrier_gloo_rank_0_timeout": "the same",
     "test_monitored_barrier_gloo_subgroup": "the same",
-    "test_sparse_all_reduce_sum": "sparse tensors are refused: .to_dense() first",
 }
 """Tests that gloo passes and "pinned" does not, and why."""
 

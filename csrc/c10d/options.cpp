@@ -22,7 +22,7 @@ Geometry Options::geometry(int world_size, int quarters, bool on_gpus) const {
   PINNEDPG_CHECK(slot_bytes >= 0 && depth >= 0 && one_shot_bytes >= -1 && budget_bytes > 0,
                  "options: sizes must not be negative; got slot_bytes = ", slot_bytes, ", depth = ", depth,
                  ", one_shot_bytes = ", one_shot_bytes, ", budget_bytes = ", budget_bytes);
-  PINNEDPG_CHECK(timeout.count() >= 0, "options: the timeout must not be negative; got ", timeout.count(), " ms");
+  PINNEDPG_CHECK(timeout.count() > 0, "options: the timeout must be longer than 0; got ", timeout.count(), " ms");
   PINNEDPG_CHECK(depth <= 1024, "options: depth must be a power of two from 4 to 1024; got ", depth);
   // Where ranks share cores, a hand-over costs a switch of threads: few and large ones then.
   const bool crowded = WaitPolicy::for_ranks(world_size).spins == 0;

@@ -54,9 +54,11 @@ double factor_of(const c10d::ReduceOp& op) {
   return tensor.item<double>();
 }
 
-c10::intrusive_ptr<Options> bounded_options(const Options& given) {
+/// A choice that cannot be is an error here, not at the first call.
+c10::intrusive_ptr<Options> checked_options(const Options& given, int world_size) {
   auto options = c10::make_intrusive<Options>(given);
   options->timeout = bounded(options->timeout);
+  options->geometry(world_size);
   return options;
 }
 
@@ -65,10 +67,9 @@ c10::intrusive_ptr<Options> bounded_options(const Options& given) {
 ProcessGroupPinned::ProcessGroupPinned(c10::intrusive_ptr<c10d::Store> store, int rank, int size,
                                        const pinnedpg::Options& options)
     : Backend(rank, size),
-      options_(bounded_options(options)),
+      options_(checked_options(options, size)),
       store_(std::move(store)),
       rendezvous_(Rendezvous::join(store_, rank, size, options_)) {
-  options_->geometry(size);  // a choice that cannot be is an error here, not at the first call
   PINNEDPG_LOG(kVersion, kInit, "pinnedpg built for torch ", PINNEDPG_TORCH_VERSION,
                built_with_cuda() ? ", with CUDA" : ", without CUDA");
   PINNEDPG_LOG(kInfo, kInit, "group '", options_->group_name, "': rank ", rank, " of ", size);
@@ -78,6 +79,15 @@ ProcessGroupPinned::~ProcessGroupPinned() { shutdown(); }
 
 c10::intrusive_ptr<c10d::Backend::Options> ProcessGroupPinned::getBackendOptions() {
   return c10::make_intrusive<pinnedpg::Options>(*options_);
+}
+
+void ProcessGroupPinned::setTimeout(std::chrono::milliseconds timeout) {
+  with_torch_errors([&] {
+    auto changed = *options_;
+    // timedelta.max is a negative number by the time torch has made milliseconds of it.
+    changed.timeout = timeout.count() < 0 ? std::chrono::milliseconds::max() : timeout;
+    options_->timeout = checked_options(changed, getSize())->timeout;
+  });
 }
 
 void ProcessGroupPinned::abort() {

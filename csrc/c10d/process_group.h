@@ -41,10 +41,8 @@ class ProcessGroupPinned final : public c10d::Backend {
 
   WorkPtr broadcast(TensorList& tensors, const c10d::BroadcastOptions& opts) override;
   WorkPtr allreduce(TensorList& tensors, const c10d::AllreduceOptions& opts) override;
-  /// Says that sparse tensors must be made dense.
-  WorkPtr allreduce_sparse(TensorList& tensors, const c10d::AllreduceOptions& opts) override {
-    return allreduce(tensors, opts);
-  }
+  /// The sum of one tensor of layout COO.
+  WorkPtr allreduce_sparse(TensorList& tensors, const c10d::AllreduceOptions& opts) override;
   WorkPtr reduce(TensorList& tensors, const c10d::ReduceOptions& opts) override;
   WorkPtr allgather(std::vector<TensorList>& outputs, TensorList& inputs, const c10d::AllgatherOptions& opts) override;
   WorkPtr _allgather_base(at::Tensor& output, at::Tensor& input, const c10d::AllgatherOptions& opts) override;
@@ -100,10 +98,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   void setSequenceNumberForGroup() override {}
   void enableCollectivesTiming() override {}  // it is always on
   uint64_t getSequenceNumberForGroup() override { return sequence_; }
-  void setTimeout(std::chrono::milliseconds timeout) override {
-    // timedelta.max is a negative number by the time torch has made milliseconds of it.
-    options_->timeout = bounded(timeout.count() < 0 ? std::chrono::milliseconds::max() : timeout);
-  }
+  void setTimeout(std::chrono::milliseconds timeout) override;
 
   // Refused, each with a word on what serves instead.
 #ifdef C10D_BACKEND_HAS_RECONFIGURE

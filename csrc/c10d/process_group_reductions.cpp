@@ -22,6 +22,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce(TensorList& tensors, c
   return guarded([&] {
     auto call = request(CallKind::kAllReduce, OpType::ALLREDUCE, "pinned:all_reduce", opts.timeout, opts.asyncOp);
     PINNEDPG_CHECK(!tensors.empty(), "all_reduce: there must be a tensor; got an empty list");
+    if (tensors[0].is_sparse()) return allreduce_sparse(tensors, opts);  // torch calls that for CUDA alone
     call.label.tensors = check_length(call, tensors.size());
     Regions regions(call.memory);
     for (const auto& tensor : tensors) {

@@ -36,7 +36,9 @@ std::string Label::to_string() const {
   std::string text = concat(name(), "(", dtype_text(dtype));
   if (kind == CallKind::kAllToAll && layout != 0) return text + ", with sizes for each pair of ranks)";
   text += concat("[", count, "]");
-  if (layout != 0) text += concat(" in sizes #", std::hex, layout % 0x10000);
+  if (layout != 0) {
+    text += concat(kind == CallKind::kAllReduce ? " sparse, shape #" : " in sizes #", std::hex, layout % 0x10000);
+  }
   if (reduces != 0) text += concat(", ", op_name(static_cast<ReduceOp>(reduces - 1)));
   if (root >= 0) text += concat(kind < CallKind::kTpBroadcast ? ", root " : ", buffer ", root);
   if (tensors != 1) text += concat(", ", tensors, " tensors");

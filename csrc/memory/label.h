@@ -33,7 +33,7 @@ struct Label {
   uint16_t tensors = 1;  ///< tensors of each rank (c10d's tensor lists)
   int32_t root = -1;     ///< -1: the call has none
   uint64_t count = 0;    ///< elements of each rank; the sum where ranks differ
-  uint64_t layout = 0;   ///< hash of the sizes where ranks differ in a way that all know (uneven lists); else 0
+  uint64_t layout = 0;   ///< hash of sizes where ranks differ as all know (uneven lists), of a sparse shape; else 0
   std::array<char, 16> dtype{};
   double factor = 1;    ///< of kPremulSum: each rank has its own, so it is no part of the fingerprint
   uint64_t number = 0;  ///< how many calls the rank had begun before

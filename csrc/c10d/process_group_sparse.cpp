@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+// The sum of sparse tensors: each rank gathers all elements, and adds up those of the same place.
+#include <ATen/ATen.h>
+
+#include <numeric>
+
+#include "base/check.h"
+#include "c10d/process_group.h"
+#include "collective/collectives.h"
+
+namespace pinnedpg {
+
+using collectives::Seat;
+
+namespace {
+
+/// One sparse tensor on its way to the sum of all ranks'.
+class SparseSum {
+ public:
+  SparseSum(Seat seat, at::Tensor tensor)
+      : seat_(seat), tensor_(std::move(tensor)), counts_(static_cast<size_t>(seat.world_size)) {}
+
+  /// Reads the tensor, now that it is the call's turn; all learn how many elements each rank has.
+  Call::Leg tell(Memory* memory) {
+    const c10::InferenceMode as_the_tensor(tensor_.is_inference());
+    const at::NoGradGuard off;
+    const at::Tensor own = tensor_.coalesce();
+    indices_ = own.indices().t().contiguous();  // a row for each element, so that rows of ranks follow one another
+    values_ = own.values().contiguous();
+    counts_[static_cast<size_t>(seat_.rank)] = indices_.size(0);
+    std::vector<Region> counts;
+    for (int64_t& count : counts_) counts.push_back(Region::flat(&count, sizeof(count)));
+    return collectives::all_gather(seat_.in(memory), counts[static_cast<size_t>(seat_.rank)], counts);
+  }
+
+  /// Indices, then values; then the sum is the tensor's.
+  bool next(Call::Legs& legs) {
+    if (++round_ == 1) return gather(indices_, legs);
+    if (round_ == 2) return gather(values_, legs);
+    const c10::InferenceMode as_the_tensor(tensor_.is_inference());
+    const at::NoGradGuard off;
+    tensor_.copy_(at::sparse_coo_tensor(indices_.t(), values_, tensor_.sizes()).coalesce());
+    return false;
+  }
+
+ private:
+  /// `rows` become all ranks' rows.
+  bool gather(at::Tensor& rows, Call::Legs& legs) {
+    own_ = rows;
+    std::vector<int64_t> sizes = rows.sizes().vec();
+    sizes[0] = std::accumulate(counts_.begin(), counts_.end(), int64_t{0});
+    rows = at::empty(sizes, rows.options());
+    std::vector<Region> parts;
+    int64_t begun = 0;
+    for (const int64_t count : counts_) {
+      parts.push_back(region_of(rows.narrow(0, begun, count)));
+      begun += count;
+    }
+    legs = {collectives::all_gather(seat_, region_of(own_), parts)};
+    return true;
+  }
+
+  static Region region_of(const at::Tensor& tensor) { return Region::flat(tensor.data_ptr(), tensor.nbytes()); }
+
+  const Seat seat_;
+  const at::Tensor tensor_;
+  std::vector<int64_t> counts_;  ///< elements by rank
+  at::Tensor indices_, values_, own_;
+  int round_ = 0;
+};
+
+/// Equal where the tensors can be added.
+uint64_t hash_shape(const at::Tensor& tensor) {
+  uint64_t hash = static_cast<uint64_t>(tensor.sparse_dim());
+  for (const int64_t size : tensor.sizes()) hash = (hash ^ static_cast<uint64_t>(size)) * 0xff51afd7ed558ccd;
+  return hash | 1;
+}
+
+}  // namespace
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_sparse(TensorList& tensors,
+                                                                 const c10d::AllreduceOptions& opts) {
+  return guarded([&] {
+    auto call =
+        request(CallKind::kAllReduce, c10d::OpType::_ALLREDUCE_SPARSE, "pinned:all_reduce", opts.timeout, opts.asyncOp);
+    PINNEDPG_CHECK(tensors.size() == 1, "all_reduce: there must be one sparse tensor; got ", tensors.size());
+    const at::Tensor& tensor = tensors[0];
+    PINNEDPG_CHECK(tensor.is_sparse() && tensor.device().is_cpu(), "all_reduce: a sparse tensor must be of layout ",
+                   at::kSparse, " and on the CPU; got layout ", tensor.layout(), " on ", tensor.device(),
+                   ". Call .to_dense() first");
+    PINNEDPG_CHECK(!tensor.is_view() || tensor.is_complex() == tensor._base().is_complex(),
+                   "all_reduce: a sparse tensor must be real: torch hands over its own view of a complex one, to which "
+                   "no element can be added. Call .to_dense() first");
+    PINNEDPG_CHECK(opts.reduceOp.op_ == c10d::ReduceOp::SUM,
+                   "all_reduce: the op for sparse tensors must be SUM. Call .to_dense() first, or divide the sum");
+    call.tensors.input(tensor._values());  // the type
+    label_reduction(call, opts.reduceOp);
+    call.label.count = static_cast<uint64_t>(tensor.numel());
+    call.label.layout = hash_shape(tensor);
+    if (call.has_work) call.inputs = call.outputs = tensors;
+    const auto sum = std::make_shared<SparseSum>(Seat{getRank(), getSize()}, tensor);
+    return run(
+        call, [sum](const Geometry&, int, Memory* memory) { return sum->tell(memory); },
+        [sum](Call::Legs& legs) { return sum->next(legs); });
+  });
+}
+
+}  // namespace pinnedpg
