@@ -59,7 +59,9 @@ def rows(states: dict) -> str:
         for number, name in enumerate(names):
             by_world = [states.get((path.stem, name, world), []) for world in WORLDS]
             alone = states.get((path.stem, name, None), [])
-            cells = [cell(some or alone) for some in by_world]
+            cells = [cell(some) for some in by_world]
+            if alone:  # of no size of the world that its name tells
+                cells = [f"{cell(alone)}, one world"] + [""] * (len(WORLDS) - 1)
             first = f"{about} (`{path.name}`)" if number == 0 else ""
             title = name.removeprefix("test_").replace("_", " ")
             lines.append(f"| {first} | {title} | " + " | ".join(cells) + " |")

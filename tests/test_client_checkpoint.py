@@ -2,6 +2,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Distributed checkpoints over "pinned": what was saved is loaded, also on other worlds."""
 
+import launch
 import pytest
 import ranks
 import torch
@@ -84,6 +85,15 @@ def save_async(path, number):
 @pytest.mark.parametrize("world", WORLDS)
 def test_async_save(world, tmp_path):
     assert_is(ranks.run(save_async, world, str(tmp_path), 5), 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+def test_async_save_by_a_process(world, tmp_path):
+    """Under torchrun: the suite's own ranks may have no children."""
+    program = f"tests/checkpoint_process.py {tmp_path}"
+    status, output = launch.run(f"DCP_USE_PREFIX_STORE=1 {launch.command(program, world)}")
+    assert status == 0 and output.count("as saved") == world, output
 
 
 def trainer():
