@@ -56,6 +56,7 @@ def allocations(counter, backend, world_size, folder):
         for rank in range(world_size)
     ]
     env = launch.os.environ | {"LD_PRELOAD": counter, "OMP_NUM_THREADS": "1"}
+    env["TORCH_FR_BUFFER_SIZE"] = "0"  # torch 2.15's record of the calls of all backends but fake
     ranks = [
         subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
         for command in commands
