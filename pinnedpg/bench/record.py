@@ -2,6 +2,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """The JSON file: what was measured, and on what."""
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -26,6 +27,7 @@ def machine() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "pinnedpg": pinnedpg.__version__,
         "commit": _commit(),
+        "peers": {name: _version(name) for name in ("mpi4py", "openmpi", "deepspeed")},
     }
 
 
@@ -38,6 +40,20 @@ def write(path: str, told: dict[str, Any]) -> None:
             text = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
         parts.append(f" {json.dumps(key)}: {text}")
     Path(path).write_text("{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def _version(package: str) -> str | None:
+    """Returns the version of a package; of Open MPI where it did not come as one, mpirun's."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        if package != "openmpi":
+            return None
+    try:
+        asked = subprocess.run(["mpirun", "--version"], capture_output=True, text=True)
+    except OSError:
+        return None
+    return asked.stdout.partition("\n")[0].strip() or None
 
 
 def _cpu_name() -> str:
