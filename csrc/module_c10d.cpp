@@ -91,6 +91,11 @@ void bind_options(py::module_& module, const py::module_& base) {
           "segment_bytes",
           [](const Options& self, int world_size) { return Staging::bytes_needed(self.geometry(world_size)); },
           py::arg("world_size"), "The shared memory of one group of that many ranks, in bytes.")
+      .def("__repr__",
+           [](const Options& self) {
+             return concat("pinnedpg.Options(slot_bytes=", self.slot_bytes, ", depth=", self.depth,
+                           ", one_shot_bytes=", self.one_shot_bytes, ", budget_bytes=", self.budget_bytes, ")");
+           })
       .def("__copy__", copy)
       .def("__deepcopy__", [copy](const Options& self, const py::dict&) { return copy(self); });
 }

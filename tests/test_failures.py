@@ -144,6 +144,11 @@ def bad_calls():
         lambda: dist.all_to_all([t(1)], [t(1)] * world),
         lambda: dist.all_to_all([t(1) for _ in range(world)], [t(1, torch.int8)] * world),
         lambda: dist.broadcast(t(2), world),
+        lambda: backend.send([t(2)], -1, 0),
+        lambda: backend.recv([t(2)], -1, 0),
+        lambda: backend.send([t(2), t(2)], 0, 0),
+        lambda: dist.all_reduce(t(4, torch.uint16).to_sparse()),
+        lambda: dist.all_reduce(torch.zeros(4).to_sparse().to(torch.float8_e5m2)),
     ]
 
 

@@ -221,3 +221,28 @@ def mixed(config):
 @pytest.mark.parametrize("config", ["cpu:pinned,cuda:gloo", "cpu:gloo,cuda:pinned", "cpu:pinned"])
 def test_backends_by_device(config):
     assert ranks.run(mixed, 2, config, setup=Setup(backend=config)) == [[2.0, 2.0]] * 2
+
+
+def split_again():
+    """A name that comes again: of one that is gone, and of other ranks."""
+    rank, group = dist.get_rank(), dist.distributed_c10d._get_default_group()
+    first = group.split_group([0, 1], group_name="child")
+    if first is not None:
+        first._get_backend(CPU).shutdown()  # and the object lives on
+    found = []
+    for ranks_of_child in ([0, 1], [0, 1, 2]):
+        child = group.split_group(ranks_of_child, group_name="child")
+        if child is not None:
+            tensor = torch.ones(1)
+            child.allreduce([tensor]).wait()
+            found.append(tensor.item())
+    assert found == ([2.0, 3.0] if rank < 2 else [3.0])
+    for wrong in ([rank, 1000], [rank, -1]):
+        with pytest.raises(ValueError, match="split: the ranks must be of the group, 0 to 2; got"):
+            group.split_group(wrong, group_name="wrong")
+    dist.barrier()
+
+
+@pytest.mark.parametrize("launcher", ["processes", "threads"])
+def test_split_again(launcher):
+    ranks.run(split_again, 3, launcher=launcher)

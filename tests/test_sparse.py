@@ -2,6 +2,8 @@
 # Copyright (c) 2026 The pinnedpg authors
 """The sum of sparse tensors, against that of the same tensors made dense."""
 
+import time
+
 import pytest
 import ranks
 import torch
@@ -87,6 +89,56 @@ def modes():
 
 def test_modes():
     ranks.run(modes, 2)
+
+
+def rounded():
+    """16-bit floats are added up in float32, on a rank and between ranks."""
+    places = torch.tensor([[1, 1]])
+    values = torch.tensor([256.0 if dist.get_rank() == 0 else 1.0, 1.0], dtype=torch.bfloat16)
+    tensor = torch.sparse_coo_tensor(places, values, (3,))
+    dist.all_reduce(tensor)
+    return tensor.to_dense().tolist(), str(tensor.dtype)
+
+
+def test_sums_are_rounded_once():
+    assert ranks.run(rounded, 3) == [([0.0, 260.0, 0.0], "torch.bfloat16")] * 3  # 261 lies between
+
+
+def changed(what):
+    tensor = mine(dist.get_rank(), 4)
+    if dist.get_rank() == 1:
+        time.sleep(0.3)
+    dist.all_reduce(torch.ones(1), async_op=True)  # until rank 1 comes, the next one waits
+    work = dist.all_reduce(tensor, async_op=True)
+    if dist.get_rank() == 0:
+        other = mine(0, 4, torch.float64) if what == "type" else mine(0, 4, sparse_dim=2)
+        tensor.data = other
+    work.wait()
+
+
+@pytest.mark.parametrize("what", ["type", "shape"])
+def test_a_tensor_that_changes_under_way_is_an_error_on_all_ranks(what):
+    held = ranks.start(changed, 2, what).outcomes()
+    assert all("must keep its type and shape" in outcome.text for outcome in held), held
+
+
+def failed_alone():
+    """Rank 0 fails in its first call, and goes, before rank 1 comes."""
+    tensor = mine(0, 4)
+    if dist.get_rank() == 1:
+        time.sleep(0.5)
+        dist.all_reduce(tensor)
+        return
+    work = dist.all_reduce(tensor, async_op=True)
+    tensor.data = mine(0, 4, torch.float64)
+    work.wait()
+
+
+def test_a_rank_that_comes_late_to_a_failed_group_is_told():
+    begin = time.monotonic()
+    outcomes = ranks.start(failed_alone, 2).outcomes()
+    if outcomes[0].state == "raised":  # else the call was quicker than the change
+        assert "rank 0" in outcomes[1].text and outcomes[1].at - begin < 10, outcomes
 
 
 def unlike(how):

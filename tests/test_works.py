@@ -48,7 +48,7 @@ def failing():
     work = dist.all_reduce(torch.ones(2 + dist.get_rank()), async_op=True)
     future = work.get_future()
     texts = [error_of(work.wait), error_of(work.wait), error_of(future.wait)]
-    texts.append(str(exception_of(work)))
+    texts += [str(exception_of(work)), error_of(work.result)]
     late = dist.Work.get_future(work)  # asked for once the work is over
     texts.append(error_of(late.wait))
     assert work.is_completed() and not work.is_success()

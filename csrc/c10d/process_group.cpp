@@ -85,7 +85,7 @@ void ProcessGroupPinned::setTimeout(std::chrono::milliseconds timeout) {
   with_torch_errors([&] {
     auto changed = *options_;
     // timedelta.max is a negative number by the time torch has made milliseconds of it.
-    changed.timeout = timeout.count() < 0 ? std::chrono::milliseconds::max() : timeout;
+    changed.timeout = timeout < -bounded(timeout.max()) ? timeout.max() : timeout;
     options_->timeout = checked_options(changed, getSize())->timeout;
   });
 }
@@ -118,6 +118,8 @@ void ProcessGroupPinned::shutdown() {
     std::lock_guard lock(mutex_);
     const bool seen_by_gpus = cuda_first_ || !may_use_gpus();
     unseen = closed_.empty() && getSize() > 1 && (!first_ || !first_->connected() || !seen_by_gpus);
+    // A rank that has yet to come finds no one in a group that failed without it.
+    unseen |= closed_.empty() && has_aborted();
     called = first_ || cuda_first_;
     if (closed_.empty()) closed_ = "the group was destroyed";
     cuda_first_ = cuda_lists_ = nullptr;

@@ -181,6 +181,11 @@ class ProcessGroupPinned final : public c10d::Backend {
   }
   WorkPtr exchange_all(Request& request, Regions inputs, Regions outputs, bool even);
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;
+  bool is_open();
+  /// Under the lock: whether a call of one tensor has failed.
+  bool has_aborted() const {
+    return first_ && first_->connected() && first_->communicator().staging().control().aborted();
+  }
   bool is_parents() const { return forks_ != fork_count(); }
   /// Raises in a forked child.
   void check_own() const;
@@ -219,7 +224,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   enum class Batch : uint8_t { kNone, kOpen, kFailed };
   std::atomic<Batch> batch_{Batch::kNone};  ///< failed: torch may never end it, so it keeps no more than it must
   std::vector<WorkPtr> coalesced_;
-  std::map<std::string, c10::weak_intrusive_ptr<ProcessGroupPinned>> children_;  ///< of split, by name
+  std::map<std::string, c10::weak_intrusive_ptr<ProcessGroupPinned>> children_;  ///< of split, by members and name
   std::map<std::string, int> splits_;  ///< how many, by their members: equal on all of these
   int shrunk_ = 0;
   std::atomic<int> monitored_{0};

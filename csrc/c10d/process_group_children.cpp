@@ -30,23 +30,35 @@ pinnedpg::Options ProcessGroupPinned::child_options(const c10::intrusive_ptr<c10
 
 BackendPtr ProcessGroupPinned::split(const c10::intrusive_ptr<c10d::Store>& /*store*/, const std::vector<int>& ranks,
                                      const c10::intrusive_ptr<c10d::Backend::Options>& opts) {
-  const auto own = std::find(ranks.begin(), ranks.end(), getRank());
-  if (own == ranks.end()) return nullptr;
-  const pinnedpg::Options options = child_options(opts, ranks);
-  // torch asks once for each type of device, with one store and name: one child serves all.
+  return with_torch_errors([&]() -> BackendPtr {
+    std::string members;
+    for (const int rank : ranks) {
+      PINNEDPG_CHECK(rank >= 0 && rank < getSize(), "split: the ranks must be of the group, 0 to ", getSize() - 1,
+                     "; got ", rank);
+      members += concat(rank, ",");
+    }
+    const auto own = std::find(ranks.begin(), ranks.end(), getRank());
+    if (own == ranks.end()) return nullptr;
+    const pinnedpg::Options options = child_options(opts, ranks);
+    // torch asks once for each type of device, with one store and name: one child serves all. Once that is destroyed,
+    // torch may give its name to another.
+    std::lock_guard lock(mutex_);
+    c10::weak_intrusive_ptr<ProcessGroupPinned>& known =
+        children_.try_emplace(members + options.group_name, c10::intrusive_ptr<ProcessGroupPinned>()).first->second;
+    if (auto child = known.lock(); child && child->is_open()) return child;
+    // Neither torch's store for the child nor its name, from which that comes: torch (2.13) makes the name from the
+    // number of groups that the rank is in, so the members of one child may have different ones.
+    auto store = c10::make_intrusive<c10d::PrefixStore>(concat("split/", members, "/", ++splits_[members]), store_);
+    auto child = c10::make_intrusive<ProcessGroupPinned>(store, static_cast<int>(own - ranks.begin()),
+                                                         static_cast<int>(ranks.size()), options);
+    known = child;
+    return child;
+  });
+}
+
+bool ProcessGroupPinned::is_open() {
   std::lock_guard lock(mutex_);
-  c10::weak_intrusive_ptr<ProcessGroupPinned>& known =
-      children_.try_emplace(options.group_name, c10::intrusive_ptr<ProcessGroupPinned>()).first->second;
-  if (auto child = known.lock()) return child;
-  // Neither torch's store for the child nor its name, from which that comes: torch (2.13) makes the name from the
-  // number of groups that the rank is in, so the members of one child may have different ones.
-  std::string members;
-  for (const int rank : ranks) members += concat(rank, ",");
-  auto store = c10::make_intrusive<c10d::PrefixStore>(concat("split/", members, "/", ++splits_[members]), store_);
-  auto child = c10::make_intrusive<ProcessGroupPinned>(store, static_cast<int>(own - ranks.begin()),
-                                                       static_cast<int>(ranks.size()), options);
-  known = child;
-  return child;
+  return closed_.empty();
 }
 
 BackendPtr ProcessGroupPinned::merge(const c10::intrusive_ptr<c10d::Store>& store,
@@ -88,8 +100,7 @@ void ProcessGroupPinned::monitoredBarrier(const c10d::BarrierOptions& opts, bool
 
 c10d::ErrorType ProcessGroupPinned::getError() {
   std::lock_guard lock(mutex_);
-  const bool aborted = first_ && first_->connected() && first_->communicator().staging().control().aborted();
-  return failed_ || aborted ? c10d::ErrorType::COMM_ERROR : c10d::ErrorType::SUCCESS;
+  return failed_ || has_aborted() ? c10d::ErrorType::COMM_ERROR : c10d::ErrorType::SUCCESS;
 }
 
 }  // namespace pinnedpg

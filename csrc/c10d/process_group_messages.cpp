@@ -39,8 +39,9 @@ void ProcessGroupPinned::fail(const std::string& reason) {
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::post(c10d::OpType op, const char* name, const char* title,
                                                      TensorList& tensors, int peer, int tag) {
-  PINNEDPG_CHECK(tensors.size() == 1, name, ": there must be one tensor; got ", tensors.size());
-  PINNEDPG_CHECK(peer == kAnySource || (peer >= 0 && peer < getSize()), name,
+  PINNEDPG_CHECK(tensors.size() == 1, name, ": there must be one tensor; got ", tensors.size(),
+                 ". Make a call for each");
+  PINNEDPG_CHECK(op == c10d::OpType::RECVANYSOURCE || (peer >= 0 && peer < getSize()), name,
                  ": the other rank must be one of the group, 0 to ", getSize() - 1, "; got ", peer);
   PINNEDPG_CHECK(tag >= 0, name, ": the tag must be 0 or more; got ", tag);
   auto message = std::make_shared<Message>(name);

@@ -111,7 +111,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::gather(std::vector<TensorList>& 
                                                        const c10d::GatherOptions& opts) {
   return guarded([&] {
     auto call = request(CallKind::kGather, OpType::GATHER, "pinned:gather", opts.timeout, opts.asyncOp);
-    PINNEDPG_CHECK(inputs.size() == 1, "gather: there must be one input; got ", inputs.size());
+    PINNEDPG_CHECK(inputs.size() == 1, "gather: there must be one input; got ", inputs.size(),
+                   ". Make a call for each");
     const int root = check_root(call, opts.rootRank, 0, 1);
     const bool at_root = root == getRank();
     PINNEDPG_CHECK(outputs.size() == (at_root ? 1 : 0), "gather: there must be ", at_root ? "one list" : "no list",
@@ -170,7 +171,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::scatter(TensorList& outputs, std
                                                         const c10d::ScatterOptions& opts) {
   return guarded([&] {
     auto call = request(CallKind::kScatter, OpType::SCATTER, "pinned:scatter", opts.timeout, opts.asyncOp);
-    PINNEDPG_CHECK(outputs.size() == 1, "scatter: there must be one output; got ", outputs.size());
+    PINNEDPG_CHECK(outputs.size() == 1, "scatter: there must be one output; got ", outputs.size(),
+                   ". Make a call for each");
     const int root = check_root(call, opts.rootRank, 0, 1);
     const bool at_root = root == getRank();
     PINNEDPG_CHECK(inputs.size() == (at_root ? 1 : 0), "scatter: there must be ", at_root ? "one list" : "no list",

@@ -3,6 +3,7 @@
 // The sum of sparse tensors: each rank gathers all elements, and adds up those of the same place.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "base/check.h"
@@ -15,19 +16,39 @@ using collectives::Seat;
 
 namespace {
 
+/// Equal where the tensors can be added.
+uint64_t hash_shape(const at::Tensor& tensor) {
+  uint64_t hash = static_cast<uint64_t>(tensor.sparse_dim());
+  for (const int64_t size : tensor.sizes()) hash = (hash ^ static_cast<uint64_t>(size)) * 0xff51afd7ed558ccd;
+  return hash | 1;
+}
+
+/// Whether torch adds up elements of the type.
+bool has_sum(at::ScalarType type) {
+  static constexpr at::ScalarType known[] = {at::kByte, at::kChar,     at::kShort, at::kInt,   at::kLong,
+                                             at::kHalf, at::kBFloat16, at::kFloat, at::kDouble};
+  return std::find(std::begin(known), std::end(known), type) != std::end(known);
+}
+
 /// One sparse tensor on its way to the sum of all ranks'.
 class SparseSum {
  public:
   SparseSum(Seat seat, at::Tensor tensor)
-      : seat_(seat), tensor_(std::move(tensor)), counts_(static_cast<size_t>(seat.world_size)) {}
+      : seat_(seat),
+        tensor_(std::move(tensor)),
+        type_(tensor_.scalar_type()),
+        shape_(hash_shape(tensor_)),
+        counts_(static_cast<size_t>(seat.world_size)) {}
 
   /// Reads the tensor, now that it is the call's turn; all learn how many elements each rank has.
   Call::Leg tell(Memory* memory) {
     const c10::InferenceMode as_the_tensor(tensor_.is_inference());
     const at::NoGradGuard off;
-    const at::Tensor own = tensor_.coalesce();
-    indices_ = own.indices().t().contiguous();  // a row for each element, so that rows of ranks follow one another
-    values_ = own.values().contiguous();
+    TORCH_CHECK(tensor_.scalar_type() == type_ && hash_shape(tensor_) == shape_,
+                "all_reduce: a sparse tensor must keep its type and shape while the call is under way");
+    const at::Tensor own = sums_in() == type_ ? tensor_.coalesce() : tensor_;  // else that would round
+    indices_ = own._indices().t().contiguous();  // a row for each element, so that rows of ranks follow one another
+    values_ = own._values().contiguous();
     counts_[static_cast<size_t>(seat_.rank)] = indices_.size(0);
     std::vector<Region> counts;
     for (int64_t& count : counts_) counts.push_back(Region::flat(&count, sizeof(count)));
@@ -40,7 +61,8 @@ class SparseSum {
     if (round_ == 2) return gather(values_, legs);
     const c10::InferenceMode as_the_tensor(tensor_.is_inference());
     const at::NoGradGuard off;
-    tensor_.copy_(at::sparse_coo_tensor(indices_.t(), values_, tensor_.sizes()).coalesce());
+    const at::Tensor all = at::sparse_coo_tensor(indices_.t(), values_.to(sums_in()), tensor_.sizes());
+    tensor_.copy_(all.coalesce().to(type_));
     return false;
   }
 
@@ -61,21 +83,19 @@ class SparseSum {
     return true;
   }
 
+  /// 16-bit floats are added up in float32, and rounded once.
+  at::ScalarType sums_in() const { return at::isReducedFloatingType(type_) ? at::kFloat : type_; }
+
   static Region region_of(const at::Tensor& tensor) { return Region::flat(tensor.data_ptr(), tensor.nbytes()); }
 
   const Seat seat_;
   const at::Tensor tensor_;
+  const at::ScalarType type_;
+  const uint64_t shape_;
   std::vector<int64_t> counts_;  ///< elements by rank
   at::Tensor indices_, values_, own_;
   int round_ = 0;
 };
-
-/// Equal where the tensors can be added.
-uint64_t hash_shape(const at::Tensor& tensor) {
-  uint64_t hash = static_cast<uint64_t>(tensor.sparse_dim());
-  for (const int64_t size : tensor.sizes()) hash = (hash ^ static_cast<uint64_t>(size)) * 0xff51afd7ed558ccd;
-  return hash | 1;
-}
 
 }  // namespace
 
@@ -94,6 +114,9 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_sparse(TensorList& ten
                    "no element can be added. Call .to_dense() first");
     PINNEDPG_CHECK(opts.reduceOp.op_ == c10d::ReduceOp::SUM,
                    "all_reduce: the op for sparse tensors must be SUM. Call .to_dense() first, or divide the sum");
+    PINNEDPG_CHECK(has_sum(tensor.scalar_type()),
+                   "all_reduce: torch must add up sparse tensors of the type; got torch.",
+                   dtype_text(dtype_label(tensor.scalar_type())), ". Call .to_dense() first");
     call.tensors.input(tensor._values());  // the type
     label_reduction(call, opts.reduceOp);
     call.label.count = static_cast<uint64_t>(tensor.numel());

@@ -60,6 +60,7 @@ bool WorkPinned::isCompleted() {
 
 std::vector<at::Tensor> WorkPinned::result() {
   TORCH_CHECK(isCompleted(), name_, ": the result is there once the work is done; wait for it first");
+  if (auto error = exception()) std::rethrow_exception(error);
   return outputs_;
 }
 
