@@ -225,6 +225,36 @@ def test_buffers(world):
         assert_close(result, with_buffers(nn.Sequential))
 
 
+def embedding():
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Embedding(50, 4, sparse=True), nn.Linear(4, 1))
+
+
+def words(world_size):
+    """Returns every rank's row."""
+    return torch.randint(0, 50, (world_size, 6), generator=torch.Generator().manual_seed(9))
+
+
+def dense_grads(model):
+    return numbers(parameter.grad.to_dense() for parameter in model.parameters())
+
+
+def with_a_sparse_embedding():
+    """DDP hands the embedding's gradients over as they are."""
+    model = DDP(embedding())
+    model(words(dist.get_world_size())[dist.get_rank()]).mean().backward()
+    return model.module[0].weight.grad.is_sparse, dense_grads(model)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_sparse_embedding(world):
+    model = embedding()
+    model(words(world)).mean().backward()
+    for is_sparse, grads in ranks.run(with_a_sparse_embedding, world):
+        assert is_sparse
+        assert_close(grads, dense_grads(model))
+
+
 def averaging():
     """The averager of the post-local SGD."""
     from torch.distributed.algorithms.model_averaging import averagers

@@ -68,6 +68,59 @@ def test_collectives(world):
         assert result == (total, everyone, total, everyone, (rank - 1) % world)
 
 
+def messages():
+    """A batch around the ring; then rank 0 takes one of each other rank, whoever comes first."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    mine, got = torch.full((2,), float(rank)), torch.empty(2)
+    send = dist.P2POp(dist.isend, mine, (rank + 1) % world)
+    receive = dist.P2POp(dist.irecv, got, (rank - 1) % world)
+    for work in dist.batch_isend_irecv([send, receive]):
+        work.wait()
+    assert got.tolist() == [(rank - 1) % world] * 2
+    if rank != 0:
+        dist.send(mine, 0)
+        return
+    sources = set()
+    for _ in range(world - 1):
+        source = dist.recv(got)
+        assert got.tolist() == [source] * 2
+        sources.add(source)
+    assert sources == set(range(1, world))
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_messages(world):
+    ranks.run(wrapped, world, messages, setup=BARE)
+
+
+def coalesced():
+    rank, total = dist.get_rank(), sum(range(dist.get_world_size()))
+    tensors = [torch.full((2,), float(rank)), torch.full((3,), 2.0 * rank)]
+    with dist.distributed_c10d._coalescing_manager():
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+    assert [tensor.tolist() for tensor in tensors] == [[total] * 2, [2 * total] * 3]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_coalesced_all_reduce(world):
+    ranks.run(wrapped, world, coalesced, setup=BARE)
+
+
+def sparse():
+    """Every rank has a one at place 0, and one at that of its number."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    places, ones = torch.tensor([[0, rank]]), torch.ones(2)
+    tensor = torch.sparse_coo_tensor(places, ones, (world,), check_invariants=True)
+    dist.all_reduce(tensor)
+    assert tensor.is_sparse and tensor.to_dense().tolist() == [world + 1] + [1] * (world - 1)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_sparse_all_reduce(world):
+    ranks.run(wrapped, world, sparse, setup=BARE)
+
+
 def train():
     model = DDP(net(), find_unused_parameters=True)
     loss(model, batch(dist.get_rank())).backward()

@@ -64,6 +64,30 @@ def test_a_misfit_is_an_error_on_both_sides(launcher, what, early, named):
             assert "from rank 0, which has sent 16 bytes of float32" in text, texts
 
 
+def misfit_to_self(what, early, named):
+    """Rank 0's send does not fit its own receive; rank 1 only waits for it."""
+    if dist.get_rank() == 1:
+        return [failure_of(dist.barrier)[0]]
+    posts = [
+        lambda: dist.isend(torch.ones(4), 0, tag=3),
+        lambda: dist.irecv(MISFITS[what](), 0 if named else None, tag=3),
+    ]
+    works = [post() for post in (posts if early else reversed(posts))]
+    return [failure_of(work.wait)[0] for work in works]
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("what", MISFITS)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_misfit_to_oneself_is_an_error_on_both_works(launcher, what, early, named):
+    own, other = ranks.run(misfit_to_self, 2, what, early, named, launcher=launcher)
+    assert len(own) == 2
+    for text in own + other:
+        assert "rank 0 expects" in text and "tag 3" in text, text
+        assert "from rank 0, which has sent 16 bytes of float32" in text, text
+
+
 def late(operation):
     if dist.get_rank() == 1:
         time.sleep(2.0)

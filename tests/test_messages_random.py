@@ -127,17 +127,34 @@ def test_ten_thousand_programs(launcher, world_size):
     check(launcher, world_size, range(1000, 3500), timeout_s=500.0)
 
 
-def swapped(_):
-    """The negative control: two sends of one source and tag in the wrong order."""
-    if dist.get_rank() == 0:
-        for number in (1, 0):
-            dist.send(content(number, 7), 1)
-        return []
-    tensors = [torch.empty(7, dtype=torch.int32) for _ in range(2)]
-    for tensor in tensors:
-        dist.recv(tensor, 0)
-    return [number for number in (0, 1) if not torch.equal(tensors[number], content(number, 7))]
+FAULTS = {  # tag; sources of rank 1's messages, as it knows them; what 0 sends, 1 takes; complaint
+    "nothing": (0, [0, 0], [0, 1], [0, 1], None),
+    "order": (0, [0, 0], [1, 0], [0, 1], "message 0 must come from 0"),
+    "order-any": (ANY_TAG, [0, 0], [1, 0], [0, 1], "message 0 must come from 0"),
+    "value": (0, [0, 0], [0, 0], [0, 1], "message 1 must come from 0"),
+    "source": (ANY_TAG, [0, 1], [0, 1], [0, 1], "source 0 has sent no further message"),
+    "receives": (0, [0, 0], [0, 1], [1, 0], "the oracle is wrong"),
+}
 
 
-def test_the_oracle_sees():
-    assert ranks.run(swapped, 2, None)[1] == [0, 1]
+class Faulty(Program):
+    """The negative control: what is sent or taken is not what the messages say."""
+
+    def __init__(self, fault):
+        tag, sources, self.sent, self.taken, _ = FAULTS[fault]
+        self.messages = [(source, 1, tag, 7) for source in sources]
+
+    def posts(self, rank):
+        if rank == 0:
+            return [(number, "send") for number in self.sent]
+        return [(number, "recv") for number in self.taken]
+
+
+def play_faulty(fault):
+    return play(Faulty(fault))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_oracle_sees(fault):
+    wrong, complaint = ranks.run(play_faulty, 2, fault)[1], FAULTS[fault][-1]
+    assert complaint in "".join(wrong) if complaint else not wrong, wrong

@@ -158,27 +158,3 @@ def test_tensors_that_do_not_fit(how):
     for outcome in caught.value.outcomes:
         assert "rank 1 called all_reduce(float32[600]" in outcome.text, outcome
         assert "rank 0 called all_reduce(float32[600] sparse, shape #" in outcome.text, outcome
-
-
-def embedded():
-    """DistributedDataParallel hands a sparse embedding's gradients over as they are."""
-    torch.manual_seed(5)
-    rank, world = dist.get_rank(), dist.get_world_size()
-    model = torch.nn.Sequential(torch.nn.Embedding(50, 4, sparse=True), torch.nn.Linear(4, 1))
-    whole = torch.randint(0, 50, (world, 6))
-    sides = []
-    for each, data in (
-        (torch.nn.parallel.DistributedDataParallel(model), whole[rank]),
-        (model, whole),
-    ):
-        model.zero_grad()
-        each(data).mean().backward()
-        sides.append([p.grad.to_dense().clone() for p in model.parameters()])
-    assert model[0].weight.grad.is_sparse
-    for ours, alone in zip(*sides, strict=True):
-        torch.testing.assert_close(ours, alone)
-
-
-@pytest.mark.parametrize("world", [2, 4])
-def test_ddp_with_a_sparse_embedding(world):
-    ranks.run(embedded, world)
