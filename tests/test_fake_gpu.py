@@ -63,7 +63,14 @@ def test_shapes(folder):
 
 @pytest.mark.timeout(120)
 def test_failures_and_orders(folder):
-    check(16, *run(folder, "fake/test_queued.py"))
+    check(18, *run(folder, "fake/test_queued.py"))
+
+
+@pytest.mark.timeout(300)
+def test_gpus_that_cannot_wait(folder):
+    """The host does, in the same calls and failures."""
+    check(6, *run(folder, *MATRIX, "types and (2 or 3)", FAKE_CUDA_NO_WAITS="1"))
+    check(18, *run(folder, "fake/test_queued.py", FAKE_CUDA_NO_WAITS="1"))
 
 
 @pytest.mark.slow

@@ -3,18 +3,21 @@
 #include "c10d/cuda_team.h"
 
 #include <algorithm>
+#include <deque>
 #include <thread>
 
 #include "base/interrupt.h"
+#include "device/host_wait_stream.h"
 #include "device/pinned.h"
 #include "device/threads.h"
 
 namespace pinnedpg {
 
-void CudaTeam::connect(const char* operation, std::chrono::milliseconds timeout) {
+void CudaTeam::connect(const char* operation, std::chrono::milliseconds timeout, const std::vector<int>& gpus) {
   std::lock_guard lock(connecting_);
   if (pinned_) return;
   team_.connect(operation, timeout);
+  by_host_ |= !std::all_of(gpus.begin(), gpus.end(), CudaStream::can_wait);
   const Staging& staging = team_.communicator().staging();
   watchdog_ = std::make_unique<Watchdog>(team_.watchdog());
   gots_.clear();
@@ -29,7 +32,11 @@ void CudaTeam::connect(const char* operation, std::chrono::milliseconds timeout)
 
 void CudaTeam::meet(const char* operation, std::chrono::milliseconds timeout) {
   const Staging& staging = team_.communicator().staging();
-  const auto is_there = [&](int rank) { return staging.member(rank).presence.load() != Presence::kAbsent; };
+  for (int member = 0; member < team_.tensors(); ++member) {
+    const int rank = team_.communicator().first_rank() + member;
+    staging.member(rank).waits.store(by_host_ ? Waits::kHost : Waits::kGpu);
+  }
+  const auto is_there = [&](int rank) { return staging.member(rank).waits.load() != Waits::kUnknown; };
   watchdog_->begin(operation, timeout);
   for (int rank = 0; rank < staging.geometry().world_size; ++rank) {
     while (!is_there(rank)) {
@@ -37,6 +44,7 @@ void CudaTeam::meet(const char* operation, std::chrono::milliseconds timeout) {
       check_interrupts();
       std::this_thread::sleep_for(std::chrono::microseconds(100));
     }
+    by_host_ |= staging.member(rank).waits.load() == Waits::kHost;
   }
   team_.segment()->seal();  // all have mapped it
 }
@@ -109,6 +117,30 @@ CudaTeam::Streams CudaTeam::gather(const std::vector<int>& devices) {
     for (const auto& [device, stream] : last) end.hold(stream);
   }
   return last;
+}
+
+void CudaTeam::carry_out(Call& call, const std::vector<int>& devices) {
+  std::lock_guard lock(queueing_);
+  std::deque<HostWaitStream> streams;
+  std::vector<Lanes> lanes;
+  for (size_t member = 0; member < devices.size(); ++member) {
+    auto& stream = streams.emplace_back(team_.blocking(), streams_of(member, devices[member]).put);
+    lanes.push_back({&stream, &stream});
+  }
+  const auto settle = [&] {
+    for (size_t member = 0; member < devices.size(); ++member) {
+      const CurrentDevice current(devices[member]);
+      synchronize(streams_of(member, devices[member]).put.handle());
+    }
+  };
+  call.at = {};  // the host's ranks may have told each other the sizes before
+  try {
+    team_.communicator().advance(call, lanes);
+  } catch (...) {
+    settle();  // nothing is written any more
+    throw;
+  }
+  settle();
 }
 
 CudaTeam::Queued CudaTeam::queue(Call& call, const std::vector<int>& devices, const Streams& streams,

@@ -20,13 +20,17 @@ using CudaEvents = std::vector<std::pair<int, std::shared_ptr<CudaEvent>>>;
 /// streams of each member's GPU by their callers. Nothing here waits for a GPU.
 class CudaTeam {
  public:
-  CudaTeam(const Rendezvous& rendezvous, int tensors, int number) : team_(rendezvous, tensors, number, true) {}
+  /// `by_host`: the host is to wait for the flags, and not the GPUs.
+  CudaTeam(const Rendezvous& rendezvous, int tensors, int number, bool by_host)
+      : by_host_(by_host), team_(rendezvous, tensors, number, true) {}
   /// What is pinned is let go of on a thread of its own: that waits for all GPUs.
   ~CudaTeam();
 
   Team& team() { return team_; }
-  /// As Team's; and pins the stage.
-  void connect(const char* operation, std::chrono::milliseconds timeout);
+  /// As Team's; and pins the stage. All ranks agree on who waits: where a GPU of one cannot, the hosts of all do.
+  void connect(const char* operation, std::chrono::milliseconds timeout, const std::vector<int>& gpus);
+  /// After `connect`: calls are to be carried out, and not queued.
+  bool by_host() const { return by_host_; }
 
   /// What has been queued of a call.
   struct Queued {
@@ -40,6 +44,9 @@ class CudaTeam {
   using Streams = std::vector<std::pair<int, void*>>;
   Queued queue(Call& call, const std::vector<int>& devices, const Streams& streams,
                const std::function<void(const Streams&)>& after);
+
+  /// Carries out the call's legs: returns once that is done. Leg i runs on GPU `devices[i]`.
+  void carry_out(Call& call, const std::vector<int>& devices);
 
   /// Watches calls to their end, in their order.
   Queue& watched() { return *watched_; }
@@ -57,7 +64,7 @@ class CudaTeam {
     explicit Pair(int device) : put(device), get(device) {}
     CudaStream put, get;
   };
-  /// The host waits for all ranks to come: once, in the first call.
+  /// The host waits for all ranks to come, and learns how each would wait: once, in the first call.
   void meet(const char* operation, std::chrono::milliseconds timeout);
   /// All that is queued later comes after what is on those streams.
   void follow(const Streams& streams, const std::vector<int>& devices);
@@ -65,6 +72,7 @@ class CudaTeam {
   Streams gather(const std::vector<int>& devices);
   Pair& streams_of(size_t member, int device);
 
+  bool by_host_;
   Team team_;
   std::mutex connecting_;
   std::mutex queueing_;

@@ -171,6 +171,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   void tell_sizes(Request& request, Call& call, PlanRef plan);
   /// Of a call that is queued: keeps what it needs until it is done.
   WorkPtr watch(Request& request, const std::shared_ptr<CudaTeam>& team, CudaTeam::Queued queued);
+  WorkPtr done_by_host(Request& request, const CudaTeam::Streams& streams);
   std::shared_ptr<CudaTeam> cuda_team(int tensors);
   /// The host waits for what the current streams of the GPUs in use hold.
   void synchronize_gpus();

@@ -46,7 +46,8 @@ std::shared_ptr<CudaTeam> ProcessGroupPinned::cuda_team(int tensors) {
   uses_gpus_ = true;
   auto& team = tensors == 1 ? cuda_first_ : cuda_lists_;
   if (!team || team->team().tensors() != tensors) {
-    team = std::make_shared<CudaTeam>(rendezvous_, tensors, tensors == 1 ? 0 : ++cuda_lists_made_);
+    team =
+        std::make_shared<CudaTeam>(rendezvous_, tensors, tensors == 1 ? 0 : ++cuda_lists_made_, options_->host_waits);
   }
   return team;
 }
@@ -71,7 +72,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_on_gpus(Request& request, Pl
                  getSize() * members);
   const std::vector<int> gpus = request.tensors.gpus();
   const CudaTeam::Streams streams = current_streams(name, gpus);
-  team->connect(name, request.timeout);
+  team->connect(name, request.timeout, gpus);
   Call call(request.memory);
   call.label = request.label;
   call.timeout = request.timeout;
@@ -87,6 +88,12 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_on_gpus(Request& request, Pl
     }
     std::vector<int> devices;
     for (const Call::Leg& leg : call.legs) devices.push_back(gpu_of(leg, request.tensors, gpus[0]));
+    if (team->by_host()) {
+      for (const auto& [gpu, stream] : streams) synchronize(stream);
+      team->carry_out(call, devices);
+      request.tensors.write_back();
+      return done_by_host(request, streams);
+    }
     queued = team->queue(call, devices, streams, [&](const CudaTeam::Streams& gets) {
       if (!request.tensors.writes_back()) return;
       std::vector<std::unique_ptr<CurrentStream>> current;
@@ -111,6 +118,21 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::watch(Request& request, const st
       std::make_shared<CudaCall>(team, request.label, request.timeout, std::move(queued), request.tensors, work));
   if (request.async) return note(work);
   WorkCuda::hold_streams(done);
+  return work;
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::done_by_host(Request& request, const CudaTeam::Streams& streams) {
+  if (!request.has_work) return nullptr;
+  CudaEvents done;  // of what was written back
+  for (const auto& [gpu, stream] : streams) {
+    const CurrentDevice current(gpu);
+    done.emplace_back(gpu, std::make_shared<CudaEvent>(gpu));
+    done.back().second->record(stream);
+  }
+  const auto work = work_of<WorkCuda>(request);
+  work->set_done(std::move(done));
+  work->complete(nullptr);
+  if (request.async) return note(work);
   return work;
 }
 

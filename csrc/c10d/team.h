@@ -29,6 +29,8 @@ class Team {
 
   /// After `connect`: the stream of calls that the worker carries on.
   HostStream& polling() { return *polling_; }
+  /// After `connect`: the stream of calls that their callers do themselves.
+  HostStream& blocking() { return *blocking_; }
   /// After `connect`.
   Communicator& communicator() { return *communicator_.load(std::memory_order_relaxed); }
   /// After `connect`: what all of it lies in.

@@ -2,6 +2,10 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include <cuda.h>
 
+#include <map>
+#include <mutex>
+#include <new>
+
 #include "device/cuda_check.h"
 #include "device/cuda_stream.h"
 #include "device/reduce_cuda.h"
@@ -90,7 +94,6 @@ bool CudaEvent::is_over() const { return is_done(cudaEventQuery(static_cast<cuda
 
 CudaStream::CudaStream(int device) {
   const CurrentDevice current(device);
-  driver();
   int least = 0, greatest = 0;
   check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange",
              "CUDA: cannot use GPU ", device);
@@ -102,6 +105,30 @@ CudaStream::CudaStream(int device) {
 }
 
 CudaStream::~CudaStream() { (void)cudaStreamDestroy(stream_of(stream_)); }
+
+bool CudaStream::can_wait(int device) noexcept {
+  static std::mutex mutex;
+  static std::map<int, bool> known;
+  std::lock_guard lock(mutex);
+  if (const auto found = known.find(device); found != known.end()) return found->second;
+  void* page = nullptr;
+  try {
+    const CurrentDevice current(device);
+    check_cuda(cudaHostAlloc(&page, sizeof(Flag), cudaHostAllocMapped), "cudaHostAlloc", "CUDA: no pinned memory");
+    Flag* const flag = new (page) Flag();
+    CudaStream stream(device);
+    stream.arrive(*flag, 1);
+    driver().check(
+        driver().wait_value(stream_of(stream.stream_), device_address(&flag->step), 1, CU_STREAM_WAIT_VALUE_GEQ),
+        "cuStreamWaitValue32");
+    synchronize(stream.handle());
+    known[device] = flag->has_reached(1);
+  } catch (const std::exception&) {
+    known[device] = false;
+  }
+  (void)cudaFreeHost(page);
+  return known[device];
+}
 
 void CudaStream::copy(const Region& dst, const Region& src, Toward) {
   if (dst.bytes() == 0) return;

@@ -33,8 +33,10 @@ class CudaEvent {
 /// itself (stream memory operations) in memory that is pinned. One thread at a time.
 class CudaStream final : public Stream {
  public:
-  /// Raises SystemError; also where the GPU has no stream memory operations.
+  /// Raises SystemError.
   explicit CudaStream(int device);
+  /// Whether the GPU has stream memory operations: else neither `arrive` nor `wait` can be called. Tries it, once.
+  static bool can_wait(int device) noexcept;
   ~CudaStream() override;
   CudaStream(const CudaStream&) = delete;
   CudaStream& operator=(const CudaStream&) = delete;

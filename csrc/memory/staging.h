@@ -29,6 +29,9 @@ struct Geometry {
 
 enum class Presence : uint32_t { kAbsent, kPresent, kLeft };
 
+/// Who waits for a peer in calls that GPUs carry out.
+enum class Waits : uint32_t { kUnknown, kGpu, kHost };
+
 /// What a rank shows of itself.
 struct alignas(64) Member {
   std::atomic<Presence> presence;
@@ -38,6 +41,7 @@ struct alignas(64) Member {
   alignas(64) std::atomic<uint64_t> entered;
   std::atomic<uint64_t> compared;
   std::atomic<uint32_t> issued_put, issued_got;  ///< the last steps that it has queued
+  std::atomic<Waits> waits;
 };
 
 /// What all ranks of a group share beside flags and slots.

@@ -4,6 +4,7 @@
 // late by random times. What is queued there runs in its order and in no other.
 //
 // FAKE_CUDA_QUEUES: streams of the process share so many queues, as under CUDA_DEVICE_MAX_CONNECTIONS; 0: each its own.
+// FAKE_CUDA_NO_WAITS: it has no stream memory operations, and whoever uses them dies.
 // FAKE_CUDA_BREAK: leaves out a kind of order, to see that it is needed. end: who waits for a call does not wait;
 // begin: a call does not wait for the stream of its caller; flags: nothing waits for a flag.
 #include <atomic>
@@ -134,6 +135,8 @@ bool CudaEvent::is_over() const { return (*static_cast<const Mark*>(event_))->lo
 
 CudaStream::CudaStream(int) : stream_(new Queued) {}
 
+bool CudaStream::can_wait(int) noexcept { return std::getenv("FAKE_CUDA_NO_WAITS") == nullptr; }
+
 CudaStream::~CudaStream() { delete static_cast<Queued*>(stream_); }
 
 void CudaStream::copy(const Region& dst, const Region& src, Toward) {
@@ -160,10 +163,12 @@ void CudaStream::reduce(const Region& dst, std::span<const Region> srcs, Reducti
 }
 
 void CudaStream::arrive(Flag& flag, uint32_t step) {
+  if (!can_wait(0)) std::abort();
   push(stream_, [&flag, step] { flag.step.store(step); });
 }
 
 bool CudaStream::wait(std::span<Flag* const> flags, uint32_t step) {
+  if (!can_wait(0)) std::abort();
   for (Flag* flag : flags) {
     if (flag->has_reached(step) || leaves_out("flags")) continue;
     push(stream_, [flag, step] { await([&] { return flag->has_reached(step); }); });

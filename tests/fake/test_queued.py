@@ -42,6 +42,14 @@ def error_of_later_calls():
 
 def differ(case):
     dist.all_reduce(torch.ones(1))
+    try:
+        unlike(case)
+    except dist.DistBackendError as error:  # where the host waits
+        return str(error)
+    return error_of_later_calls()
+
+
+def unlike(case):
     rank, four = dist.get_rank(), torch.ones(4)
     if case == "sizes":
         dist.all_reduce(torch.ones(4 + rank), async_op=True)
@@ -53,7 +61,6 @@ def differ(case):
         dist.all_reduce(four, async_op=True)
     else:
         dist.broadcast(four, 0, async_op=True)
-    return error_of_later_calls()
 
 
 WANTED = {
@@ -77,10 +84,9 @@ def bereaved(how):
         if how == "is killed":
             os.kill(os.getpid(), signal.SIGKILL)
         return how
-    work = dist.all_reduce(torch.ones(100_000), async_op=True)
     begin = time.monotonic()
     with pytest.raises(dist.DistBackendError) as caught:
-        work.wait(timedelta(seconds=LIMIT_S))
+        dist.all_reduce(torch.ones(100_000), async_op=True).wait(timedelta(seconds=LIMIT_S))
     with pytest.raises(dist.DistBackendError):
         dist.all_reduce(torch.ones(1))
     return str(caught.value), time.monotonic() - begin
@@ -160,3 +166,25 @@ def kept():
 
 def test_tensors_are_kept():
     assert ranks.run(kept, 3) == [True] * 3
+
+
+def host_waits(how):
+    """One rank's GPU cannot wait, or one rank does not want it to: then no rank's does."""
+    if how == "gpu" and dist.get_rank() == 1:
+        os.environ["FAKE_CUDA_NO_WAITS"] = "1"  # it dies where it does
+    try:
+        options = pinnedpg.Options(host_waits=how == "option" and dist.get_rank() == 1)
+        group = dist.new_group(backend="pinned", pg_options=options)
+        tensor = torch.arange(100_000.0) + dist.get_rank()
+        work = dist.all_reduce(tensor, async_op=True, group=group)
+        done = work.is_completed()  # by the call, or else the GPU would do it later
+        work.wait()
+        (value,) = work.get_future().wait()
+        return done, torch.equal(value, 3 * torch.arange(100_000.0) + 3), work.is_success()
+    finally:
+        os.environ.pop("FAKE_CUDA_NO_WAITS", None)
+
+
+@pytest.mark.parametrize("how", ["gpu", "option"])
+def test_all_hosts_wait_where_one_must(how):
+    assert ranks.run(host_waits, 3, how) == [(True, True, True)] * 3
