@@ -17,7 +17,7 @@ namespace pinnedpg {
 using CudaEvents = std::vector<std::pair<int, std::shared_ptr<CudaEvent>>>;
 
 /// The team of a group's CUDA tensors, `tensors` of each rank: its stage is pinned, and its calls are queued on two
-/// streams of each member's GPU by their callers. Nothing here waits for a GPU.
+/// streams of each member's GPU by their callers. Nothing here waits for a GPU, but where `by_host`.
 class CudaTeam {
  public:
   /// `by_host`: the host is to wait for the flags, and not the GPUs.

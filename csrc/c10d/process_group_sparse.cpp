@@ -86,8 +86,6 @@ class SparseSum {
   /// 16-bit floats are added up in float32, and rounded once.
   at::ScalarType sums_in() const { return at::isReducedFloatingType(type_) ? at::kFloat : type_; }
 
-  static Region region_of(const at::Tensor& tensor) { return Region::flat(tensor.data_ptr(), tensor.nbytes()); }
-
   const Seat seat_;
   const at::Tensor tensor_;
   const at::ScalarType type_;

@@ -19,11 +19,11 @@ namespace {
 
 int index_of(const at::Tensor& tensor) { return std::max<int>(tensor.device().index(), 0); }
 
+}  // namespace
+
 Region region_of(const at::Tensor& tensor) {
   return Region::flat(tensor.data_ptr(), static_cast<size_t>(tensor.numel()) * tensor.element_size());
 }
-
-}  // namespace
 
 void Tensors::check(const at::Tensor& tensor, const char* what) {
   PINNEDPG_CHECK(tensor.defined(), operation_, ": ", what, " must be a tensor; got an undefined one");

@@ -14,6 +14,9 @@
 
 namespace pinnedpg {
 
+/// The memory of a contiguous tensor.
+Region region_of(const at::Tensor& tensor);
+
 /// The tensors of one call as flat regions. Those that are not contiguous are staged in contiguous ones, which
 /// `read` fills and `write_back` empties. Keeps all memory alive.
 class Tensors {
