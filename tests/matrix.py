@@ -135,7 +135,12 @@ class Trial:
     def __init__(self, cell: Cell, members: range, lists: bool):
         self.cell = cell
         self.lists = lists
-        self.seats = [Seat(cell, member) for member in members]
+        # A list's tensors lie on all GPUs in turn; others on the rank's own.
+        several = lists and DEVICE == "cuda"
+        gpus = torch.cuda.device_count() if several else 0
+        self.seats = [
+            Seat(cell, member, f"cuda:{member % gpus}" if several else DEVICE) for member in members
+        ]
         self.works: list = []
 
     def start(self) -> None:
@@ -165,9 +170,10 @@ class Trial:
 class Seat:
     """The tensors of one member."""
 
-    def __init__(self, cell: Cell, member: int):
+    def __init__(self, cell: Cell, member: int, device: str):
         case = cell.case
         self.cell, self.member = cell, member
+        self.device = device
         self.guards: list[torch.Tensor] = []
         self.inputs = [self._lay(count) for count in case.inputs(cell, member)]
         if case.outputs is None:
@@ -182,7 +188,7 @@ class Seat:
     def _lay(self, count: int) -> torch.Tensor:
         cell, item = self.cell, self.cell.dtype.itemsize
         slots = {"offset": count + 2, "strided": 2 * count}.get(cell.layout, count)
-        base = torch.full((slots * item,), SENTINEL, dtype=torch.uint8, device=DEVICE)
+        base = torch.full((slots * item,), SENTINEL, dtype=torch.uint8, device=self.device)
         flat = base.view(cell.dtype)
         if cell.layout == "offset":
             self.guards += [base[:item], base[-item:]]

@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import faulthandler
 import functools
+import os
 import signal
 import time
 import traceback
@@ -78,6 +79,7 @@ class Job:
         return self._call()
 
     def _call(self) -> Any:
+        spread(dist.get_rank())
         try:
             return self.fn(*self.args)
         except BaseException as error:
@@ -86,6 +88,13 @@ class Job:
         finally:
             with contextlib.suppress(ValueError, AssertionError):  # the function has destroyed it
                 dist.destroy_process_group()
+
+
+def spread(rank: int) -> None:
+    """Gives the rank a GPU of its own where there are several; PINNEDPG_TEST_GPUS=1: all share."""
+    if os.environ.get("PINNEDPG_TEST_DEVICE") == "cuda":
+        count = int(os.environ.get("PINNEDPG_TEST_GPUS", torch.cuda.device_count()))
+        torch.cuda.set_device(rank % count)
 
 
 @functools.cache

@@ -6,7 +6,8 @@
     torchrun --nproc-per-node N tests/perf/options.py [-o OPERATION] [--sizes 4K,64K] CHOICE ...
 
 A choice is a list like one_shot_bytes=64K,depth=8. Prints the median microseconds of a call by size
-and choice (of the slowest rank's rounds).
+and choice (of the slowest rank's rounds). With --device cuda each rank takes the GPU of its number,
+as far as there are any.
 """
 
 import argparse
@@ -29,11 +30,11 @@ def number(text):
     return int(text[:-1]) << UNITS[text[-1]] if text[-1] in UNITS else int(text)
 
 
-def call_of(operation, nbytes, group):
+def call_of(operation, nbytes, group, device):
     """Returns a function that makes one call with tensors of that size, the largest of a rank."""
     world = group.size()
-    whole = torch.ones(max(nbytes // 4 // world, 1) * world)
-    shard, other = torch.ones(whole.numel() // world), torch.ones_like(whole)
+    whole = torch.ones(max(nbytes // 4 // world, 1) * world, device=device)
+    shard, other = torch.ones_like(whole[: whole.numel() // world]), torch.ones_like(whole)
     return {
         "all_reduce": lambda: dist.all_reduce(whole, dist.ReduceOp.MAX, group=group),
         "broadcast": lambda: dist.broadcast(whole, 0, group=group),
@@ -43,11 +44,13 @@ def call_of(operation, nbytes, group):
     }[operation]
 
 
-def timed(call, calls):
+def timed(call, calls, synchronize):
+    synchronize()
     dist.barrier()
     begin = time.perf_counter()
     for _ in range(calls):
         call()
+    synchronize()
     taken = torch.tensor((time.perf_counter() - begin) / calls)
     dist.all_reduce(taken, dist.ReduceOp.MAX)
     return taken.item()
@@ -57,11 +60,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", default="all_reduce")
     parser.add_argument("--sizes", default="8,4K,16K,64K,256K,1M")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("choices", nargs="+")
     given = parser.parse_args()
-    os.sched_setaffinity(0, {int(os.environ["LOCAL_RANK"]) % os.cpu_count()})
+    if given.device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    if given.device == "cpu":
+        os.sched_setaffinity(0, {int(os.environ["LOCAL_RANK"]) % os.cpu_count()})
     torch.set_num_threads(1)
     dist.init_process_group("pinned")
+    synchronize = torch.cuda.synchronize if given.device == "cuda" else lambda: None
     groups = []
     for choice in given.choices:
         pairs = [pair.split("=") for pair in choice.split(",")]
@@ -71,10 +79,10 @@ def main():
         print(f"| {given.o}, {dist.get_world_size()} ranks | " + " | ".join(given.choices) + " |")
         print("|---" * (1 + len(groups)) + "|")
     for size in given.sizes.split(","):
-        calls = [call_of(given.o, number(size), group) for group in groups]
-        first = max(timed(call, 3) for call in calls)
+        calls = [call_of(given.o, number(size), group, given.device) for group in groups]
+        first = max(timed(call, 3, synchronize) for call in calls)
         count = max(1, int(ROUND_S / first))
-        rounds = [[timed(call, count) for call in calls] for _ in range(ROUNDS)]
+        rounds = [[timed(call, count, synchronize) for call in calls] for _ in range(ROUNDS)]
         cells = [f"{1e6 * statistics.median(column):.1f}" for column in zip(*rounds, strict=True)]
         if dist.get_rank() == 0:
             print(f"| {size} | " + " | ".join(cells) + " |", flush=True)
