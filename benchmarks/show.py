@@ -11,10 +11,14 @@ benchmarks/README.md, and the short one into README.md.
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 from pinnedpg.bench.plot import CHARTS, plot
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import goals  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "benchmarks"
@@ -89,7 +93,11 @@ def describe(found: Found) -> str:
 
 def share_of_roofline(found: Found) -> str:
     """Returns how near the largest all_reduce comes to what the cores can copy."""
-    shares = [one for one in found["roofline"]["all_reduce"] if one["backend"] == "pinned"]
+    shares = [
+        one
+        for one in found["roofline"]["shares"]
+        if one["backend"] == "pinned" and one["operation"] == "all_reduce"
+    ]
     largest = max((one["bytes"] for one in shares), default=0)
     told = [f"{one['share']:.0%} ({one['dtype']})" for one in shares if one["bytes"] == largest]
     return (
@@ -98,6 +106,26 @@ def share_of_roofline(found: Found) -> str:
         if told
         else ""
     )
+
+
+def rooflines(found: Found) -> str:
+    """Returns a line for each operation, type and form: the shares at the largest size."""
+    shares = found["roofline"]["shares"]
+    if not shares:
+        return ""
+    largest = max(one["bytes"] for one in shares)
+    backends = list(dict.fromkeys(one["backend"] for one in shares))
+    lines = [[f"{name_bytes(largest)}: share of the roofline", *backends]]
+    lines.append(["---"] * len(lines[0]))
+    for title in dict.fromkeys(tuple(one[key] for key in TITLE) for one in shares):
+        mine = {
+            one["backend"]: f"{one['share']:.0%}"
+            for one in shares
+            if one["bytes"] == largest and tuple(one[key] for key in TITLE) == title
+        }
+        operation, dtype, form = title
+        lines.append([f"`{operation}` {dtype}, {form}", *(mine.get(b, "–") for b in backends)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def ddp(found: Found) -> str:
@@ -115,7 +143,9 @@ def whole(files: list[Found]) -> str:
     """Returns all tables."""
     two, four, steps = files
     parts = [f"{describe(one)}\n\n{table(one, ('float', 'bfloat16', '-'))}" for one in (two, four)]
-    return "\n".join(filter(None, [*parts, share_of_roofline(two), ddp(steps)]))
+    told = [share_of_roofline(two), rooflines(two), ddp(steps)]
+    judged = f"The goals of two ranks, and what that run found:\n\n{goals.table(two)}"
+    return "\n".join(filter(None, [*parts, *told, judged]))
 
 
 def short(files: list[Found]) -> str:

@@ -51,7 +51,8 @@ class Benchmark:
             self.say(*lines)
         if self.options.roofline:
             self.roofline = roofline.measure()
-            self.roofline["all_reduce"] = roofline.compare(self.rows, self.roofline)
+            world = self.seat.world_size
+            self.roofline["shares"] = roofline.compare(self.rows, self.roofline, world)
         self.conclude()
 
     def measure(self, name: str, dtype: str, nbytes: int) -> list[str]:
@@ -90,8 +91,9 @@ class Benchmark:
                 f"rank 0 alone: {self.roofline['alone']}; "
                 f"the slowest rank in the best pass: {self.roofline['slowest_rank']}"
             )
-            for one in self.roofline["all_reduce"]:
-                what = f"all_reduce {one['dtype']} {one['bytes']} {one['backend']}"
+            for one in self.roofline["shares"]:
+                keys = ("operation", "dtype", "form", "bytes", "backend")
+                what = " ".join(str(one[key]) for key in keys)
                 self.say(f"# {what}: {one['share']:.0%} of the roofline")
         self.say(*report.refusals(self.refused))
         if wrong := sum(row["wrong"] or 0 for row in self.rows):

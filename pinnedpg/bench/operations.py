@@ -98,6 +98,8 @@ class Operation:
         call: Makes the call with a `Comm`, in place or not.
         result: The tensor that holds the result, or None where this rank gets none.
         expected: What it must hold.
+        touched: How often the tensors' bytes, counted as `factor` does, must be read and written by
+            the rank that has the most to do, for a world size and a form.
         forms: Whether there is an out-of-place form (False), an in-place one (True), or both.
     """
 
@@ -105,6 +107,7 @@ class Operation:
     call: Callable[[Any, Case, bool], object]
     result: Callable[[Case, bool], torch.Tensor | None]
     expected: Callable[[Case], torch.Tensor]
+    touched: Callable[[int, bool], float] = lambda world, in_place: 2.0
     forms: tuple[bool, ...] = (False,)
 
 
@@ -150,6 +153,7 @@ OPERATIONS: dict[str, Operation] = {
         call=lambda comm, case, _: comm.broadcast(case.source),
         result=lambda case, _: case.source,
         expected=lambda case: case.pattern(case.seat.root, case.count),
+        touched=lambda world, _: 1.0,
         forms=(True,),
     ),
     "all_gather": Operation(
@@ -157,6 +161,7 @@ OPERATIONS: dict[str, Operation] = {
         call=lambda comm, case, inside: comm.all_gather(case.target, _gather_input(case, inside)),
         result=lambda case, _: case.target,
         expected=_gathered,
+        touched=lambda world, in_place: 1.0 if in_place else 1.0 + 1.0 / world,
         forms=(False, True),
     ),
     "reduce_scatter": Operation(
@@ -166,6 +171,7 @@ OPERATIONS: dict[str, Operation] = {
         ),
         result=_scatter_output,
         expected=lambda case: case.part(case.reduced(), case.seat.rank),
+        touched=lambda world, _: 1.0 + 1.0 / world,
         forms=(False, True),
     ),
     "all_to_all": Operation(
@@ -188,6 +194,7 @@ OPERATIONS: dict[str, Operation] = {
         ),
         result=lambda case, _: case.target if _is_root(case) else None,
         expected=_gathered,
+        touched=lambda world, _: 1.0 + 1.0 / world,
     ),
     "scatter": Operation(
         factor=_share,
@@ -196,6 +203,7 @@ OPERATIONS: dict[str, Operation] = {
         ),
         result=lambda case, _: case.part(case.target, 0),
         expected=lambda case: case.part(case.pattern(case.seat.root, case.count), case.seat.rank),
+        touched=lambda world, _: 1.0 + 1.0 / world,
     ),
     "sendrecv": Operation(
         factor=_whole,

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""How fast this machine's cores copy memory, and what no all_reduce can be faster than, therefore.
+"""How fast this machine's cores copy memory, and what no call can be faster than, therefore.
 
-**The definition.** Whatever an all_reduce of S bytes does, each rank reads its own S bytes and
-writes S bytes of results: what a copy of S bytes moves. So the roofline is the time in which all
-ranks, at once and each on its core, copy S bytes from one place in memory to another, at the
-bandwidth that was measured in the same run: S / (copied bytes per second of the slowest rank, in
-the pass in which that is highest).
+**The definition.** Whatever a call does, its tensors must be read and written: of an all_reduce of
+S bytes, S bytes and S bytes on each rank (`Operation.touched`). A copy of S bytes reads and writes
+as many. So the roofline is the time in which all ranks, at once and each on its core, move that
+many bytes by copies from one place in memory to another, at the bandwidth that was measured in the
+same run (copied bytes per second of the slowest rank, in the pass in which that is highest).
 It holds where nothing stays in caches, so it is compared with sizes of 64 MiB and more. A share of
-100 % would be an all_reduce in which hearing of the other ranks' data costs nothing.
+100 % would be a call in which hearing of the other ranks' data costs nothing.
 
 **The measurement.** Each rank starts a process on its core, which copies with the C library's
 memmove between buffers on huge pages: as the library is set up, and with non-temporal stores
@@ -25,8 +25,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from pinnedpg.bench.operations import OPERATIONS
+
 FROM_BYTES = 64 << 20
-"""Below, an all_reduce is not compared with it."""
+"""Below, a call is not compared with it."""
 PASSES = 9
 COPIES = {
     "plain": {},
@@ -82,21 +84,23 @@ def measure(nbytes: int = 256 << 20) -> dict[str, Any]:
     return found
 
 
-def compare(rows: list[dict[str, Any]], found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the large all_reduces of the rows, each with its share of the roofline.
+def compare(
+    rows: list[dict[str, Any]], found: dict[str, Any], world_size: int
+) -> list[dict[str, Any]]:
+    """Returns the large calls of the rows, each with its share of the roofline.
 
     Args:
         rows: As `report.row` makes them.
         found: As `measure` returns it.
+        world_size: How many ranks there were.
     """
-    return [
-        {
-            "backend": row["backend"],
-            "dtype": row["dtype"],
-            "bytes": row["bytes"],
-            "roofline_us": round(row["bytes"] / found["slowest_rank"] / 1e3, 1),
-            "share": round(row["bytes"] / found["slowest_rank"] / 1e3 / row["time_us"], 4),
-        }
-        for row in rows
-        if row["operation"] == "all_reduce" and row["bytes"] >= FROM_BYTES
-    ]
+    compared = []
+    for row in rows:
+        if row["bytes"] < FROM_BYTES:
+            continue
+        touched = OPERATIONS[row["operation"]].touched(world_size, row["form"] == "in-place")
+        least_us = row["bytes"] * touched / 2 / found["slowest_rank"] / 1e3
+        about = {key: row[key] for key in ("operation", "form", "backend", "dtype", "bytes")}
+        share = round(least_us / row["time_us"], 4)
+        compared.append({**about, "roofline_us": round(least_us, 1), "share": share})
+    return compared

@@ -30,18 +30,27 @@ def number(text):
     return int(text[:-1]) << UNITS[text[-1]] if text[-1] in UNITS else int(text)
 
 
-def call_of(operation, nbytes, group, device):
+def call_of(operation, nbytes, group, device="cpu", dtype=torch.float32):
     """Returns a function that makes one call with tensors of that size, the largest of a rank."""
     world = group.size()
-    whole = torch.ones(max(nbytes // 4 // world, 1) * world, device=device)
+    count = max(nbytes // dtype.itemsize // world, 1) * world
+    whole = torch.ones(count, dtype=dtype, device=device)
     shard, other = torch.ones_like(whole[: whole.numel() // world]), torch.ones_like(whole)
     return {
         "all_reduce": lambda: dist.all_reduce(whole, dist.ReduceOp.MAX, group=group),
         "broadcast": lambda: dist.broadcast(whole, 0, group=group),
         "all_gather": lambda: all_gather_single(whole, shard, group=group),
         "reduce_scatter": lambda: reduce_scatter_single(shard, whole, group=group),
+        "ping_pong": lambda: ping_pong(whole, group),
         "all_to_all": lambda: dist.all_to_all_single(other, whole, group=group),
     }[operation]
+
+
+def ping_pong(tensor, group):
+    """A message from rank 0 to rank 1, and one back."""
+    steps = [dist.send, dist.recv][:: 1 if group.rank() == 0 else -1]
+    for step in steps:
+        step(tensor, 1 - group.rank(), group=group)
 
 
 def timed(call, calls, synchronize):
@@ -60,6 +69,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", default="all_reduce")
     parser.add_argument("--sizes", default="8,4K,16K,64K,256K,1M")
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("choices", nargs="+")
     given = parser.parse_args()
@@ -76,10 +86,15 @@ def main():
         options = pinnedpg.Options(**{name: number(value) for name, value in pairs})
         groups.append(dist.new_group(backend="pinned", pg_options=options))
     if dist.get_rank() == 0:
-        print(f"| {given.o}, {dist.get_world_size()} ranks | " + " | ".join(given.choices) + " |")
+        print(
+            f"| {given.o} {given.dtype}, {dist.get_world_size()} ranks | "
+            + " | ".join(given.choices)
+            + " |"
+        )
         print("|---" * (1 + len(groups)) + "|")
     for size in given.sizes.split(","):
-        calls = [call_of(given.o, number(size), group, given.device) for group in groups]
+        about = {"device": given.device, "dtype": getattr(torch, given.dtype)}
+        calls = [call_of(given.o, number(size), group, **about) for group in groups]
         first = max(timed(call, 3, synchronize) for call in calls)
         count = max(1, int(ROUND_S / first))
         rounds = [[timed(call, count, synchronize) for call in calls] for _ in range(ROUNDS)]

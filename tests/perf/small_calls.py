@@ -3,14 +3,14 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Makes small calls of each operation, for what counts them: tests/test_cost.py and growth.py.
 
-    python tests/perf/small_calls.py RANK WORLD_SIZE FOLDER BACKEND CALLS [OPERATION ...]
+    python tests/perf/small_calls.py [--nbytes 8] RANK WORLD_SIZE FOLDER BACKEND CALLS [NAME ...]
 
 Prints, where the allocation counter is preloaded, "operation allocations-per-call" for each.
 """
 
+import argparse
 import ctypes
 import os
-import sys
 
 import torch
 import torch.distributed as dist
@@ -30,30 +30,37 @@ OPERATIONS = {
 class Tensors:
     """What the calls are made with."""
 
-    def __init__(self, world_size):
-        self.small = torch.ones(2)
-        self.wide, self.other = torch.ones(2 * world_size), torch.ones(2 * world_size)
+    def __init__(self, world_size, nbytes):
+        self.small = torch.ones(nbytes // 4)
+        self.wide = torch.ones(nbytes // 4 * world_size)
+        self.other = torch.ones_like(self.wide)
 
 
 def main():
-    rank, world_size, folder, backend, calls, *operations = sys.argv[1:]
-    rank, world_size, calls = int(rank), int(world_size), int(calls)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--nbytes", type=int, default=8)
+    for name in ("rank", "world_size", "folder", "backend", "calls"):
+        parser.add_argument(name, type=str if name in ("folder", "backend") else int)
+    parser.add_argument("operations", nargs="*", default=list(OPERATIONS))
+    given = parser.parse_args()
+    world_size, folder, backend = given.world_size, given.folder, given.backend
     store = dist.FileStore(os.path.join(folder, "store"), world_size)
     if backend == "fake":
         from torch.testing._internal.distributed.fake_pg import FakeStore
 
         store = FakeStore()
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
-    tensors = Tensors(world_size)
+    dist.init_process_group(backend, store=store, rank=given.rank, world_size=world_size)
+    tensors = Tensors(world_size, given.nbytes)
+    dist.reduce(tensors.small, 0)  # the first call of a group costs more
     counter = getattr(ctypes.CDLL(None), "counted_allocations", lambda: 0)
-    for name in operations or OPERATIONS:
+    for name in given.operations:
         call = OPERATIONS[name]
         for _ in range(20):
             call(tensors)
         before = counter()
-        for _ in range(calls):
+        for _ in range(given.calls):
             call(tensors)
-        print(name, (counter() - before) / calls)
+        print(name, (counter() - before) / given.calls)
 
 
 if __name__ == "__main__":
