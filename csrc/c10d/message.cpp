@@ -2,8 +2,6 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "c10d/message.h"
 
-#include <sched.h>
-
 #include <algorithm>
 
 #include "base/interrupt.h"
@@ -44,8 +42,8 @@ void WorkMessage::help(Mailbox& mailbox, steady_clock::time_point end) {
     }
     ++idle;
     if (idle <= policy.spins) pause();
-    if (idle > policy.spins) ::sched_yield();
-    if (idle > policy.spins + policy.yields) mailbox.sleep(source_);
+    if (idle <= policy.spins) continue;
+    if (!yield_core() || idle > policy.spins + policy.yields) mailbox.sleep(source_);
   }
 }
 

@@ -14,7 +14,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 /// Larger messages wait at the sender for a receive to be posted; smaller ones wait in the receiver's memory.
-constexpr size_t kWholeBytes = 8 << 10;
+constexpr size_t kWholeBytes = 32 << 10;
 
 /// The wires of all pairs share a quarter of the group's budget, but have no less than this each.
 constexpr size_t kLeastBytes = 32 << 10;

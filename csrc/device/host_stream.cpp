@@ -3,7 +3,6 @@
 #include "device/host_stream.h"
 
 #include <sched.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstring>
@@ -36,16 +35,6 @@ bool shares_core(std::span<Flag* const> flags, uint32_t step) {
 }
 
 }  // namespace
-
-WaitPolicy WaitPolicy::for_ranks(int ranks) {
-  cpu_set_t cores;
-  const bool known = ::sched_getaffinity(0, sizeof cores, &cores) == 0;
-  // A rank with one core has most likely been pinned to it, as its peers to theirs. If they are all on this one, their
-  // flags will say so (`shares_core`).
-  const bool pinned = !known || CPU_COUNT(&cores) == 1;
-  const int core_count = pinned ? static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)) : CPU_COUNT(&cores);
-  return core_count >= ranks ? WaitPolicy{200, 100} : WaitPolicy{0, 200};
-}
 
 void HostStream::copy(const Region& dst, const Region& src, Toward toward) {
   if (dst.bytes() == 0) return;
@@ -100,8 +89,9 @@ void HostStream::block(std::span<Flag* const> flags, uint32_t step) {
     if (all_reached(flags, step)) return;
   }
   for (int round = 0; round < policy_.yields; ++round) {
-    ::sched_yield();
+    const bool yielded = yield_core();
     if (all_reached(flags, step)) return;
+    if (!yielded) break;
   }
   auto looked = std::chrono::steady_clock::now();
   while (!all_reached(flags, step)) {

@@ -2,7 +2,6 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "device/queue.h"
 
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -75,13 +74,15 @@ class Worker {
   bool collect(std::vector<std::shared_ptr<Queue>>& active, int held_rounds) {
     constexpr int kSpins = 50, kYields = 100;
     if (!active.empty() && held_rounds > 0 && held_rounds <= kSpins) pause();
-    if (!active.empty() && held_rounds > kSpins && held_rounds <= kSpins + kYields) ::sched_yield();
+    const bool yields = held_rounds > kSpins && held_rounds <= kSpins + kYields;
+    const bool rests = held_rounds > kSpins + kYields || (!active.empty() && yields && !yield_core());
     std::unique_lock lock(mutex_);
     const auto has_work = [&] { return !incoming_.empty() || retirement_; };
     if (active.empty()) {
       awake_.wait(lock, has_work);
-    } else if (held_rounds > kSpins + kYields) {
-      rest(lock, active, std::chrono::microseconds(std::min(1000, 50 + held_rounds - kSpins - kYields)), has_work);
+    } else if (rests) {
+      const int nap = std::clamp(50 + held_rounds - kSpins - kYields, 50, 1000);
+      rest(lock, active, std::chrono::microseconds(nap), has_work);
     }
     for (auto& queue : incoming_) active.push_back(std::move(queue));
     incoming_.clear();
