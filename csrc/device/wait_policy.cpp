@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 
 namespace pinnedpg {
@@ -13,10 +14,10 @@ namespace {
 
 using std::chrono::steady_clock;
 
-/// Ranks that share a core hand it over in some microseconds; a time slice takes longer. One may be chance.
+/// Ranks that share a core hand it over in some microseconds; a time slice takes longer.
 constexpr std::chrono::milliseconds kLong{1};
-constexpr int kLongInARow = 2;
-constexpr int kLeaveAlone = 100;
+/// How often as long as a long yield there is none, at first and at the most.
+constexpr int kFirst = 4, kMost = 128;
 
 }  // namespace
 
@@ -32,14 +33,15 @@ WaitPolicy WaitPolicy::for_ranks(int ranks) {
 
 bool yield_core() {
   thread_local steady_clock::time_point not_before{};
-  thread_local int long_ones = 0;
+  thread_local steady_clock::duration pause{};
   const auto begin = steady_clock::now();
   if (begin < not_before) return false;
   ::sched_yield();
   const auto end = steady_clock::now();
-  long_ones = end - begin < kLong ? 0 : long_ones + 1;
-  if (long_ones < kLongInARow) return true;
-  not_before = end + kLeaveAlone * (end - begin);
+  if (end - begin < kLong) return true;
+  const bool soon = begin < not_before + pause;  // yields were not short for as long as there was none
+  pause = soon ? std::min(2 * pause, kMost * (end - begin)) : kFirst * (end - begin);
+  not_before = end + pause;
   return false;
 }
 
