@@ -15,8 +15,8 @@ struct WaitPolicy {
 };
 
 /// Lets others have the core for a moment; false: not now, the caller is to sleep instead. Where somebody else computes
-/// on the core, a yield takes a time slice (2 ms measured), while a sleeper that is woken gets the core at once. So after
-/// a long one this thread does without for some times as long, and longer each time that the next is long again.
+/// on the core, a yield takes a time slice (2 ms measured), while a sleeper that is woken gets the core at once. So
+/// after a long one this thread does without for some times as long, and longer each time that the next is long again.
 bool yield_core();
 
 /// Tells the core that this is a wait loop.
