@@ -20,7 +20,7 @@ class FusedCalls {
   /// How much a rank moves in a call at most.
   size_t bytes() const { return communicator_.staging().geometry().fused_bytes; }
   std::optional<FusedRound> round_of(const Call& call) const {
-    return fuse(call.legs[0], communicator_.staging(), communicator_.first_rank());
+    return fuse(call, communicator_.staging(), communicator_.first_rank());
   }
 
   /// Queues the round on the stream, behind the round before it, and returns its end.

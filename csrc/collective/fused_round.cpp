@@ -12,10 +12,11 @@ bool overlap(const std::byte* one, size_t bytes, const std::byte* other, size_t 
   return one < other + other_bytes && other < one + bytes;
 }
 
-bool fits(const Exchange& exchange, const Staging& staging) {
+/// By what is equal on all ranks: who only puts knows no reduction.
+bool fits(const Exchange& exchange, const Label& label, const Staging& staging) {
   const Geometry& geometry = staging.geometry();
   const size_t shard = (exchange.shard_bytes + kFusedUnit - 1) / kFusedUnit * kFusedUnit;
-  const bool has_factors = exchange.reduction && exchange.reduction->op == ReduceOp::kPremulSum;
+  const bool has_factors = label.reduces == 1 + static_cast<uint8_t>(ReduceOp::kPremulSum);
   return geometry.fused_bytes > 0 && static_cast<size_t>(geometry.world_size) <= kFusedRanks && !has_factors &&
          exchange.image.empty() && exchange.meets && !exchange.closes && exchange.after.empty() &&
          exchange.shard_bytes <= geometry.fused_bytes &&
@@ -44,8 +45,9 @@ void add_gets(FusedRound& round, const Exchange& exchange) {
 
 }  // namespace
 
-std::optional<FusedRound> fuse(const Call::Leg& leg, const Staging& staging, int rank) {
-  if (leg.size() != 1 || !fits(leg[0], staging)) return std::nullopt;
+std::optional<FusedRound> fuse(const Call& call, const Staging& staging, int rank) {
+  const Call::Leg& leg = call.legs[0];
+  if (leg.size() != 1 || !fits(leg[0], call.label, staging)) return std::nullopt;
   const Exchange& exchange = leg[0];
   FusedRound round;
   round.shard_units = static_cast<uint32_t>((exchange.shard_bytes + kFusedUnit - 1) / kFusedUnit);

@@ -9,8 +9,8 @@
 
 namespace pinnedpg {
 
-/// A member's part in a call as one kernel does it; nothing where that takes more. Pure, and alike on all ranks whose
-/// calls are alike. Who queues it adds what it is to wait for, and how long.
-std::optional<FusedRound> fuse(const Call::Leg& leg, const Staging& staging, int rank);
+/// The only member's part in a call as one kernel does it; nothing where that takes more. Pure, and alike on all ranks
+/// whose calls are alike. Who queues it adds what it is to wait for, and how long.
+std::optional<FusedRound> fuse(const Call& call, const Staging& staging, int rank);
 
 }  // namespace pinnedpg

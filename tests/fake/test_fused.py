@@ -99,7 +99,8 @@ def many():
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_many_calls(launcher):
-    assert ranks.run(many, 3, launcher=launcher) == [[]] * 3
+    setup = Setup(timeout_s=6.0)
+    assert ranks.run(many, 3, launcher=launcher, setup=setup) == [[]] * 3
 
 
 def mixed():
