@@ -71,7 +71,7 @@ def test_failures_and_orders(folder, environment):
 
 @pytest.mark.timeout(120)
 def test_fused_calls(folder):
-    check(16, *run(folder, "fake/test_fused.py"))
+    check(17, *run(folder, "fake/test_fused.py"))
 
 
 @pytest.mark.timeout(120)

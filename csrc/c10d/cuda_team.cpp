@@ -164,6 +164,12 @@ std::optional<FusedRound> CudaTeam::fuse(const Call& call, const std::vector<int
   return round;
 }
 
+void* CudaTeam::side_of(const Streams& streams) {
+  std::lock_guard lock(queueing_);
+  follow(streams, {fused_->gpu()});
+  return streams_of(0, fused_->gpu()).get.handle();
+}
+
 CudaTeam::Queued CudaTeam::queue_fused(Call& call, FusedRound& round, void* stream) {
   std::lock_guard lock(queueing_);
   Queued queued;

@@ -56,7 +56,9 @@ class CudaTeam {
   /// A call as one kernel does it; nothing where that is not to be. Raises ValueError for other GPUs than that
   /// of the first call.
   std::optional<FusedRound> fuse(const Call& call, const std::vector<int>& gpus) const;
-  /// Queues that on the stream, the caller's own.
+  /// A stream behind what is on those now, for a call that its caller's is not to wait for.
+  void* side_of(const Streams& streams);
+  /// Queues that on the stream: the caller's own, or that one.
   Queued queue_fused(Call& call, FusedRound& round, void* stream);
   /// Captures that into the stream's graph.
   void capture_fused(const Call& call, FusedRound& round, void* stream);

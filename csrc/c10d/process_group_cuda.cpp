@@ -101,7 +101,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_on_gpus(Request& request, Pl
     request.tensors.read();
     plan_legs(request, call, *team, plan, next);
     if (auto round = next ? std::nullopt : team->fuse(call, gpus)) {
-      return run_fused(request, team, call, *round, streams[0].second, captured);
+      const bool aside = request.async && !captured;  // else what follows on the stream would wait for the peers
+      return run_fused(request, team, call, *round, aside ? team->side_of(streams) : streams[0].second, captured);
     }
     if (captured) refuse_capture(call, *team);
     std::vector<int> devices;

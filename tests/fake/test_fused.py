@@ -82,19 +82,34 @@ def test_ranks_that_share_a_gpu_do_not_fuse():
 
 
 def many():
-    """Sizes mixed, so that the words of older calls lie beneath."""
-    rank, world, wrong = dist.get_rank(), dist.get_world_size(), []
-    calls = []
-    for i in range(300):
-        tensor = torch.full((1 + 37 * (i % 20),), float(rank + i))
-        calls.append((i, tensor, dist.all_reduce(tensor, async_op=True)))
+    """Sizes mixed, so that words of older calls lie beneath; on the caller's streams and aside."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    tensors = [torch.full((1 + 37 * (i % 20),), float(rank + i)) for i in range(300)]
+    for i, tensor in enumerate(tensors):
+        dist.all_reduce(tensor, async_op=i % 3 == 0)
         if i % 13 == rank:
             time.sleep(0.002)
-    for i, tensor, work in calls:
-        work.wait(LIMIT)
-        if not tensor.eq(world * i + world * (world - 1) / 2).all():
-            wrong.append(i)
-    return wrong
+    dist.all_reduce(torch.ones(1), async_op=True).wait(LIMIT)  # it comes after all others
+    wanted = [world * i + world * (world - 1) / 2 for i in range(300)]
+    return [i for i in range(300) if not tensors[i].eq(wanted[i]).all()]
+
+
+def send_between():
+    """A call that nobody has waited for holds up nothing that its caller does next."""
+    tensor, message = torch.ones(10), torch.ones(1)
+    dist.all_reduce(tensor)
+    if dist.get_rank() == 0:
+        work = dist.all_reduce(tensor, async_op=True)
+        dist.send(message, 1)
+    else:
+        dist.recv(message, 0)
+        work = dist.all_reduce(tensor, async_op=True)
+    work.wait(LIMIT)
+    return tensor.sum().item()
+
+
+def test_a_message_between_a_call_and_its_wait():
+    assert ranks.run(send_between, 2) == [40.0] * 2
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

@@ -82,6 +82,24 @@ def test_a_stale_value_does_not_get_through(launcher):
     assert ranks.run(late_producer, WORLD, launcher=launcher) == [[True] * 3] * WORLD
 
 
+def send_between():
+    """A call that nobody has waited for holds up nothing that its caller does next."""
+    tensor, message = torch.ones(10, device="cuda"), torch.ones(1, device="cuda")
+    dist.all_reduce(tensor)
+    if dist.get_rank() == 0:
+        work = dist.all_reduce(tensor, async_op=True)
+        dist.send(message, 1)  # waits for the current stream
+    else:
+        dist.recv(message, 0)
+        work = dist.all_reduce(tensor, async_op=True)
+    work.wait()
+    return tensor.sum().item()
+
+
+def test_a_message_between_a_call_and_its_wait():
+    assert ranks.run(send_between, 2) == [40.0] * 2
+
+
 def misfit(counts):
     dist.all_reduce(torch.ones(1, device="cuda"))
     begin = time.monotonic()
