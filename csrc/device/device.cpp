@@ -33,7 +33,7 @@ void pin(void*, size_t) { throw_no_cuda("pin"); }
 
 void unpin(void*) { throw_no_cuda("unpin"); }
 
-CudaEvent::CudaEvent(int) { throw_no_cuda("CUDA"); }
+CudaEvent::CudaEvent(int device) : device_(device) { throw_no_cuda("CUDA"); }
 CudaEvent::~CudaEvent() = default;
 void CudaEvent::record(void*) { throw_no_cuda("CUDA"); }
 void CudaEvent::hold(void*) const { throw_no_cuda("CUDA"); }
@@ -49,7 +49,7 @@ void CudaStream::arrive(Flag&, uint32_t) { throw_no_cuda("CUDA"); }
 bool CudaStream::is_idle() const { throw_no_cuda("CUDA"); }
 bool CudaStream::wait(std::span<Flag* const>, uint32_t) { throw_no_cuda("CUDA"); }
 
-FusedQueue::FusedQueue(int) { throw_no_cuda("CUDA"); }
+FusedQueue::FusedQueue(int device) : device_(device) { throw_no_cuda("CUDA"); }
 FusedQueue::~FusedQueue() = default;
 void FusedQueue::push(const FusedRound&, void*) { throw_no_cuda("CUDA"); }
 
