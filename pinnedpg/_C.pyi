@@ -29,6 +29,7 @@ class Options(Backend.Options):
     depth: int
     one_shot_bytes: int
     budget_bytes: int
+    fused_bytes: int
     host_waits: bool
     def __init__(
         self,
@@ -37,6 +38,7 @@ class Options(Backend.Options):
         depth: SupportsIndex = 0,
         one_shot_bytes: SupportsIndex = -1,
         budget_bytes: SupportsIndex = 33554432,
+        fused_bytes: SupportsIndex = 32768,
         host_waits: bool = False,
         timeout: timedelta | None = None,
     ) -> None: ...

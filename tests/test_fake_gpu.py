@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parent
+SHARED = {"FAKE_CUDA_SHARED": "1"}  # so no call is fused
 CLIENTS = "test_client_ddp.py test_client_fsdp.py test_client_dtensor.py test_client_zero.py"
 
 
@@ -51,8 +52,9 @@ MATRIX = ["test_collectives.py", "-m", "not exhaustive", "-k"]
 
 
 @pytest.mark.timeout(240)
-def test_types(folder):
-    check(6, *run(folder, *MATRIX, "types and (2 or 3)"))
+@pytest.mark.parametrize("environment", [{}, SHARED])
+def test_types(folder, environment):
+    check(6, *run(folder, *MATRIX, "types and (2 or 3)", **environment))
 
 
 @pytest.mark.slow
@@ -62,15 +64,37 @@ def test_shapes(folder):
 
 
 @pytest.mark.timeout(120)
-def test_failures_and_orders(folder):
-    check(18, *run(folder, "fake/test_queued.py"))
+@pytest.mark.parametrize("environment", [{}, SHARED])
+def test_failures_and_orders(folder, environment):
+    check(20, *run(folder, "fake/test_queued.py", **environment))
+
+
+@pytest.mark.timeout(120)
+def test_fused_calls(folder):
+    check(17, *run(folder, "fake/test_fused.py"))
+
+
+@pytest.mark.timeout(120)
+def test_fused_calls_on_several_streams(folder):
+    check(2, *run(folder, "fake/test_fused.py", "-k", "many", FAKE_CUDA_CALLERS="3"))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "broken", [{"FAKE_CUDA_BREAK": "ring"}, {"FAKE_CUDA_BREAK": "begin", "FAKE_CUDA_CALLERS": "3"}]
+)
+def test_fused_calls_that_nothing_keeps_apart_fail(folder, broken):
+    """Two slots are needed, and each call's kernel must come after the one before it."""
+    words = "fake/test_fused.py", "-k", "many and processes"
+    status, _, printed = run(folder, *words, **broken)
+    assert status == 1 and "1 failed" in printed, printed
 
 
 @pytest.mark.timeout(300)
 def test_gpus_that_cannot_wait(folder):
     """The host does, in the same calls and failures."""
     check(6, *run(folder, *MATRIX, "types and (2 or 3)", FAKE_CUDA_NO_WAITS="1"))
-    check(18, *run(folder, "fake/test_queued.py", FAKE_CUDA_NO_WAITS="1"))
+    check(20, *run(folder, "fake/test_queued.py", FAKE_CUDA_NO_WAITS="1"))
 
 
 @pytest.mark.slow
@@ -78,7 +102,8 @@ def test_gpus_that_cannot_wait(folder):
 @pytest.mark.parametrize("queues", ["1", "3"])
 def test_few_queues_for_all_streams(folder, queues):
     """Nothing is queued before what it waits for, or a stream would hold up another for ever."""
-    check(24, *run(folder, *MATRIX, "types or shapes", FAKE_CUDA_QUEUES=queues))
+    check(24, *run(folder, *MATRIX, "types or shapes", FAKE_CUDA_QUEUES=queues, **SHARED))
+    check(6, *run(folder, *MATRIX, "types and processes", FAKE_CUDA_QUEUES=queues))
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ void CudaCall::watch() {
   try {
     if (!std::exchange(begun_, true)) team_->watchdog().begin(name_, timeout_);
     if (!compared_) compared_ = team_->team().communicator().compare_queued(queued_.number);
-    team_->watchdog().patrol(team_->late(queued_.number, queued_.step), queued_.step);
+    team_->patrol(queued_);
   } catch (...) {
     error_ = std::current_exception();
   }
@@ -38,6 +38,10 @@ bool CudaCall::is_over() {
       const CurrentDevice current(gpu);
       if (!done->is_over()) return false;
     }
+    team_->watchdog().check_abort();  // or else it may have been let go after the last look
+  } catch (const GroupError&) {
+    error_ = std::current_exception();
+    return false;
   } catch (const SystemError& error) {  // the GPU does nothing any more
     if (error_) return true;
     error_ = std::current_exception();

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <deque>
+#include <set>
 #include <thread>
 
 #include "base/interrupt.h"
+#include "device/device.h"
 #include "device/host_wait_stream.h"
 #include "device/pinned.h"
 #include "device/threads.h"
@@ -22,12 +24,26 @@ void CudaTeam::connect(const char* operation, std::chrono::milliseconds timeout,
   watchdog_ = std::make_unique<Watchdog>(team_.watchdog());
   gots_.clear();
   for (int rank = 0; rank < staging.geometry().world_size; ++rank) gots_.push_back(&staging.got(rank));
+  try {
+    prepare_fused(gpus);
+  } catch (const SystemError&) {
+    team_.fail(operation, std::current_exception());
+  }
   meet(operation, timeout);
   try {
     pinned_ = pin_shared(team_.segment(), team_.segment()->data(), team_.segment()->bytes());
   } catch (const SystemError&) {
     team_.fail(operation, std::current_exception());
   }
+}
+
+void CudaTeam::prepare_fused(const std::vector<int>& gpus) {
+  const Geometry& geometry = team_.communicator().staging().geometry();
+  const bool may_be = geometry.fused_bytes > 0 && static_cast<size_t>(geometry.world_size) <= kFusedRanks;
+  fused_ = nullptr;
+  if (by_host_ || gpus.size() != 1 || !may_be) return;
+  fused_ = std::make_unique<FusedCalls>(team_.communicator(), gpus[0]);
+  team_.communicator().staging().member(team_.communicator().first_rank()).gpu = gpu_id(gpus[0]);
 }
 
 void CudaTeam::meet(const char* operation, std::chrono::milliseconds timeout) {
@@ -38,6 +54,7 @@ void CudaTeam::meet(const char* operation, std::chrono::milliseconds timeout) {
   }
   const auto is_there = [&](int rank) { return staging.member(rank).waits.load() != Waits::kUnknown; };
   watchdog_->begin(operation, timeout);
+  std::set<GpuId> ids;
   for (int rank = 0; rank < staging.geometry().world_size; ++rank) {
     while (!is_there(rank)) {
       watchdog_->patrol({&gots_[static_cast<size_t>(rank)], 1}, 1);
@@ -45,14 +62,17 @@ void CudaTeam::meet(const char* operation, std::chrono::milliseconds timeout) {
       std::this_thread::sleep_for(std::chrono::microseconds(100));
     }
     by_host_ |= staging.member(rank).waits.load() == Waits::kHost;
+    ids.insert(staging.member(rank).gpu);
   }
+  const bool apart = ids.size() == static_cast<size_t>(staging.geometry().world_size) && !ids.contains(GpuId{});
+  if (by_host_ || !apart) fused_ = nullptr;
   team_.segment()->seal();  // all have mapped it
 }
 
 CudaTeam::~CudaTeam() {
   if (!pinned_) return;
   try {
-    run_aside([pinned = std::move(pinned_)] {});
+    run_aside([pinned = std::move(pinned_), fused = std::shared_ptr(std::move(fused_))] {});
   } catch (const SystemError&) {
     // No thread can be had: it is let go of here.
   }
@@ -62,24 +82,31 @@ std::vector<int> CudaTeam::gpus() {
   std::lock_guard lock(queueing_);
   std::vector<int> gpus;
   for (const auto& [place, pair] : streams_) gpus.push_back(place.second);
+  if (fused_) gpus.push_back(fused_->gpu());
   return gpus;
 }
 
 bool CudaTeam::is_idle() {
   std::lock_guard lock(queueing_);
+  if (fused_ && !fused_->is_idle()) return false;
   return std::all_of(streams_.begin(), streams_.end(), [](const auto& entry) {
     const CurrentDevice current(entry.first.second);
     return entry.second->put.is_idle() && entry.second->get.is_idle();
   });
 }
 
-std::vector<Flag*> CudaTeam::late(uint64_t number, uint32_t step) {
+void CudaTeam::patrol(const Queued& queued) {
+  if (!queued.fused) return watchdog_->patrol(late(queued), queued.step);
+  watchdog_->look_for([&](int rank) { return fused_->is_late(rank, queued.number); });
+}
+
+std::vector<Flag*> CudaTeam::late(const Queued& queued) {
   const Communicator& communicator = team_.communicator();
   std::vector<Flag*> absent, others, own;
   for (int rank = 0; rank < static_cast<int>(gots_.size()); ++rank) {
     Flag* const flag = gots_[static_cast<size_t>(rank)];
-    if (communicator.staging().member(rank).entered.load() < number) absent.push_back(flag);
-    if (!flag->has_reached(step)) (communicator.is_local(rank) ? own : others).push_back(flag);
+    if (communicator.staging().member(rank).entered.load() < queued.number) absent.push_back(flag);
+    if (!flag->has_reached(queued.step)) (communicator.is_local(rank) ? own : others).push_back(flag);
   }
   return !absent.empty() ? absent : !others.empty() ? others : own;
 }
@@ -117,6 +144,45 @@ CudaTeam::Streams CudaTeam::gather(const std::vector<int>& devices) {
     for (const auto& [device, stream] : last) end.hold(stream);
   }
   return last;
+}
+
+bool CudaTeam::is_connected() {
+  std::lock_guard lock(connecting_);
+  return pinned_ != nullptr;
+}
+
+size_t CudaTeam::fused_bytes() const { return fused_ ? fused_->bytes() : 0; }
+
+std::optional<FusedRound> CudaTeam::fuse(const Call& call, const std::vector<int>& gpus) const {
+  if (!fused_) return std::nullopt;
+  auto round = fused_->round_of(call);
+  const auto other = std::find_if(gpus.begin(), gpus.end(), [&](int gpu) { return gpu != fused_->gpu(); });
+  PINNEDPG_CHECK(!round || other == gpus.end(), call.label.name(), ": a call of at most ", fused_bytes(),
+                 " bytes must be on the GPU of the group's first call, cuda:", fused_->gpu(),
+                 "; got a tensor on cuda:", *other,
+                 ". Make a group for each GPU, or give this one Options(fused_bytes=0)");
+  return round;
+}
+
+void* CudaTeam::side_of(const Streams& streams) {
+  std::lock_guard lock(queueing_);
+  follow(streams, {fused_->gpu()});
+  return streams_of(0, fused_->gpu()).get.handle();
+}
+
+CudaTeam::Queued CudaTeam::queue_fused(Call& call, FusedRound& round, void* stream) {
+  std::lock_guard lock(queueing_);
+  Queued queued;
+  queued.fused = true;
+  queued.step = team_.communicator().announce(call);
+  queued.number = call.label.number;
+  queued.done.emplace_back(fused_->gpu(), fused_->queue(round, call, stream));
+  return queued;
+}
+
+void CudaTeam::capture_fused(const Call& call, FusedRound& round, void* stream) {
+  std::lock_guard lock(queueing_);
+  fused_->capture(round, call, stream);
 }
 
 void CudaTeam::carry_out(Call& call, const std::vector<int>& devices) {

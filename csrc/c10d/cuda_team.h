@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "c10d/cuda_fused.h"
 #include "c10d/team.h"
 #include "device/cuda_stream.h"
 #include "device/queue.h"
@@ -27,15 +28,22 @@ class CudaTeam {
   ~CudaTeam();
 
   Team& team() { return team_; }
-  /// As Team's; and pins the stage. All ranks agree on who waits: where a GPU of one cannot, the hosts of all do.
+  /// As Team's; and pins the stage. All ranks agree on who waits (where a GPU of one cannot, the hosts of all do), and
+  /// on whether small calls are fused: where each of them has a GPU of its own.
   void connect(const char* operation, std::chrono::milliseconds timeout, const std::vector<int>& gpus);
   /// After `connect`: calls are to be carried out, and not queued.
   bool by_host() const { return by_host_; }
 
+  /// Whether `connect` has done all.
+  bool is_connected();
+  /// How much a rank moves in a call that is fused; 0: none is.
+  size_t fused_bytes() const;
+
   /// What has been queued of a call.
   struct Queued {
     uint64_t number = 0;  ///< of the call
-    uint32_t step = 0;    ///< its last
+    uint32_t step = 0;    ///< its last, or that of the call before it
+    bool fused = false;
     CudaEvents done;
   };
 
@@ -44,6 +52,16 @@ class CudaTeam {
   using Streams = std::vector<std::pair<int, void*>>;
   Queued queue(Call& call, const std::vector<int>& devices, const Streams& streams,
                const std::function<void(const Streams&)>& after);
+
+  /// A call as one kernel does it; nothing where that is not to be. Raises ValueError for other GPUs than that
+  /// of the first call.
+  std::optional<FusedRound> fuse(const Call& call, const std::vector<int>& gpus) const;
+  /// A stream behind what is on those now, for a call that its caller's is not to wait for.
+  void* side_of(const Streams& streams);
+  /// Queues that on the stream: the caller's own, or that one.
+  Queued queue_fused(Call& call, FusedRound& round, void* stream);
+  /// Captures that into the stream's graph.
+  void capture_fused(const Call& call, FusedRound& round, void* stream);
 
   /// Carries out the call's legs: returns once that is done. Leg i runs on GPU `devices[i]`.
   void carry_out(Call& call, const std::vector<int>& devices);
@@ -56,14 +74,15 @@ class CudaTeam {
   std::vector<int> gpus();
   /// Whether nothing is queued any more. The streams of a group that is aborted end in no order.
   bool is_idle();
-  /// Of a call: the flags of those ranks that the others wait for, its own last.
-  std::vector<Flag*> late(uint64_t number, uint32_t step);
+  /// Looks at the ranks that a call waits for. Raises GroupError.
+  void patrol(const Queued& queued);
 
  private:
   struct Pair {
     explicit Pair(int device) : put(device), get(device) {}
     CudaStream put, get;
   };
+  void prepare_fused(const std::vector<int>& gpus);
   /// The host waits for all ranks to come, and learns how each would wait: once, in the first call.
   void meet(const char* operation, std::chrono::milliseconds timeout);
   /// All that is queued later comes after what is on those streams.
@@ -71,12 +90,15 @@ class CudaTeam {
   /// One stream of each GPU, behind all that the members have queued.
   Streams gather(const std::vector<int>& devices);
   Pair& streams_of(size_t member, int device);
+  /// The flags of those ranks that the others wait for, its own last.
+  std::vector<Flag*> late(const Queued& queued);
 
   bool by_host_;
   Team team_;
   std::mutex connecting_;
   std::mutex queueing_;
   std::shared_ptr<void> pinned_;
+  std::unique_ptr<FusedCalls> fused_;                                ///< null: calls are not fused
   std::map<std::pair<size_t, int>, std::unique_ptr<Pair>> streams_;  ///< by member and GPU
   std::unique_ptr<Watchdog> watchdog_;
   std::vector<Flag*> gots_;

@@ -2,6 +2,8 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "c10d/options.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "device/wait_policy.h"
 
@@ -23,14 +25,24 @@ Geometry Options::geometry(int world_size, int quarters, bool on_gpus) const {
                  "options: sizes must not be negative; got slot_bytes = ", slot_bytes, ", depth = ", depth,
                  ", one_shot_bytes = ", one_shot_bytes, ", budget_bytes = ", budget_bytes);
   PINNEDPG_CHECK(timeout.count() > 0, "options: the timeout must be longer than 0; got ", timeout.count(), " ms");
+  PINNEDPG_CHECK(fused_bytes >= 0 && fused_bytes % 64 == 0 && fused_bytes <= 1 << 20,
+                 "options: fused_bytes must be a multiple of 64 from 0 to 1 MiB; got ", fused_bytes);
   PINNEDPG_CHECK(depth <= 1024, "options: depth must be a power of two from 4 to 1024; got ", depth);
   // Where ranks share cores, a hand-over costs a switch of threads: few and large ones then.
   const bool crowded = WaitPolicy::for_ranks(world_size).spins == 0;
   const size_t measured = on_gpus ? 2 << 20 : crowded ? 1 << 20 : 128 << 10;  // docs/performance.md
   const size_t slot = slot_bytes != 0 ? static_cast<size_t>(slot_bytes) : measured;
   const uint32_t slots = depth != 0 ? static_cast<uint32_t>(depth) : on_gpus || crowded ? 4 : 16;
-  const size_t one_shot = one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : one_shot_default(world_size);
-  return Geometry::fit(world_size, slot, slots, one_shot, static_cast<size_t>(budget_bytes / 4 * quarters));
+  size_t one_shot = one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : one_shot_default(world_size);
+  size_t budget = static_cast<size_t>(budget_bytes / 4 * quarters), fused = 0;
+  if (on_gpus && quarters == 2) {  // a quarter of it at most, for two slots of twice the bytes for each rank
+    fused = std::min(static_cast<size_t>(fused_bytes), budget / 16 / static_cast<size_t>(world_size) / 64 * 64);
+    budget -= 4 * fused * static_cast<size_t>(world_size);
+    if (one_shot_bytes < 0) one_shot = std::max(one_shot, fused);
+  }
+  Geometry geometry = Geometry::fit(world_size, slot, slots, one_shot, budget);
+  geometry.fused_bytes = fused;
+  return geometry;
 }
 
 }  // namespace pinnedpg

@@ -169,6 +169,10 @@ class ProcessGroupPinned final : public c10d::Backend {
   WorkPtr run_on_gpus(Request& request, PlanRef plan, const Operation::Next& next);
   /// Does the first exchange of a call, which is of what lies on the host, at once.
   void tell_sizes(Request& request, Call& call, PlanRef plan);
+  /// Adds the call's legs.
+  void plan_legs(Request& request, Call& call, CudaTeam& team, PlanRef plan, const Operation::Next& next);
+  WorkPtr run_fused(Request& request, const std::shared_ptr<CudaTeam>& team, Call& call, FusedRound& round,
+                    void* stream, bool captured);
   /// Of a call that is queued: keeps what it needs until it is done.
   WorkPtr watch(Request& request, const std::shared_ptr<CudaTeam>& team, CudaTeam::Queued queued);
   WorkPtr done_by_host(Request& request, const CudaTeam::Streams& streams);

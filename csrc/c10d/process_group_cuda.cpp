@@ -3,6 +3,7 @@
 // The calls of ProcessGroupPinned with tensors on GPUs: queued by their callers, carried out by the GPUs.
 #include <c10/util/ScopeExit.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "c10d/cuda_call.h"
@@ -25,16 +26,34 @@ int gpu_of(const Call::Leg& leg, const Tensors& tensors, int otherwise) {
   return otherwise;
 }
 
-CudaTeam::Streams current_streams(const char* name, const std::vector<int>& gpus) {
+CudaTeam::Streams current_streams(const std::vector<int>& gpus) {
   CudaTeam::Streams streams;
   for (const int gpu : gpus) {
     const CurrentDevice current(gpu);
     streams.emplace_back(gpu, current_stream(gpu));
-    PINNEDPG_CHECK(!is_captured(streams.back().second), name,
-                   ": a call cannot be captured in a CUDA graph; got a current stream that is being captured. Make the "
-                   "call outside of the graph");
   }
   return streams;
+}
+
+/// Whether the call is to be captured in a graph. Raises ValueError where it cannot be, as far as is known yet.
+bool are_captured(const CudaTeam::Streams& streams, const char* name, CudaTeam& team, bool uneven) {
+  const bool captured = std::any_of(streams.begin(), streams.end(), [](const auto& one) {
+    const CurrentDevice current(one.first);
+    return is_captured(one.second);
+  });
+  PINNEDPG_CHECK(!captured || team.is_connected(), name, ": a call that is captured in a CUDA graph must not be the ",
+                 "first of its group with as many CUDA tensors. Make one outside of the graph, before it");
+  PINNEDPG_CHECK(!captured || !uneven, name,
+                 ": a call cannot be captured in a CUDA graph where each pair of ranks has ",
+                 "a size of its own. Make it outside of the graph");
+  return captured;
+}
+
+[[noreturn]] void refuse_capture(const Call& call, const CudaTeam& team) {
+  throw ValueError(concat(call.label.name(), ": a call can be captured in a CUDA graph where each rank has a GPU of ",
+                          "its own and moves at most ", team.fused_bytes(),
+                          " bytes (Options.fused_bytes; 0: never in this group); got ", call.label.to_string(),
+                          ". Make it outside of the graph"));
 }
 
 }  // namespace
@@ -71,21 +90,21 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_on_gpus(Request& request, Pl
                  ": a group with CUDA tensors must have at most ", kCudaSources, " tensors over all ranks; got ",
                  getSize() * members);
   const std::vector<int> gpus = request.tensors.gpus();
-  const CudaTeam::Streams streams = current_streams(name, gpus);
-  team->connect(name, request.timeout, gpus);
+  const CudaTeam::Streams streams = current_streams(gpus);
+  const bool captured = are_captured(streams, name, *team, next != nullptr);
+  if (!captured) team->connect(name, request.timeout, gpus);
   Call call(request.memory);
   call.label = request.label;
   call.timeout = request.timeout;
   CudaTeam::Queued queued;
   try {
     request.tensors.read();
-    if (next) {  // what is told lies on the host
-      tell_sizes(request, call, plan);
-      next(call.legs);
+    plan_legs(request, call, *team, plan, next);
+    if (auto round = next ? std::nullopt : team->fuse(call, gpus)) {
+      const bool aside = request.async && !captured;  // else what follows on the stream would wait for the peers
+      return run_fused(request, team, call, *round, aside ? team->side_of(streams) : streams[0].second, captured);
     }
-    for (int member = 0; !next && member < members; ++member) {
-      call.legs.push_back(plan(team->team().communicator().staging().geometry(), member, request.memory));
-    }
+    if (captured) refuse_capture(call, *team);
     std::vector<int> devices;
     for (const Call::Leg& leg : call.legs) devices.push_back(gpu_of(leg, request.tensors, gpus[0]));
     if (team->by_host()) {
@@ -104,6 +123,37 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_on_gpus(Request& request, Pl
     team->team().fail(name, std::current_exception());
   }
   return watch(request, team, std::move(queued));
+}
+
+void ProcessGroupPinned::plan_legs(Request& request, Call& call, CudaTeam& team, PlanRef plan,
+                                   const Operation::Next& next) {
+  if (next) {  // what is told lies on the host
+    tell_sizes(request, call, plan);
+    next(call.legs);
+    return;
+  }
+  for (int member = 0; member < team.team().tensors(); ++member) {
+    call.legs.push_back(plan(team.team().communicator().staging().geometry(), member, request.memory));
+  }
+}
+
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_fused(Request& request, const std::shared_ptr<CudaTeam>& team,
+                                                          Call& call, FusedRound& round, void* stream, bool captured) {
+  CudaTeam::Queued queued;
+  if (captured) {
+    team->capture_fused(call, round, stream);
+  } else {
+    queued = team->queue_fused(call, round, stream);
+  }
+  if (request.tensors.writes_back()) {
+    const int gpu = request.tensors.gpus()[0];
+    const CurrentDevice device(gpu);
+    const CurrentStream current(gpu, stream);
+    request.tensors.write_back();
+    if (!captured) queued.done = {{gpu, std::make_shared<CudaEvent>(gpu)}};
+    if (!captured) queued.done[0].second->record(stream);
+  }
+  return captured ? done_by_host(request, {}) : watch(request, team, std::move(queued));
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::watch(Request& request, const std::shared_ptr<CudaTeam>& team,

@@ -59,6 +59,8 @@ class Communicator {
   /// `compare_queued`: the peers may be calls behind. Blocks only where one of them is kQueuedCalls behind. Raises
   /// GroupError, and then has aborted the group.
   uint32_t queue(Call& call, std::span<const Lanes> lanes);
+  /// For a call that is carried out in one kernel: as `queue`, but queues nothing.
+  uint32_t announce(Call& call);
   /// From any thread: false while some rank has yet to make its call of that number. Raises GroupError where the labels
   /// differ, and then has aborted the group.
   bool compare_queued(uint64_t number);

@@ -10,10 +10,15 @@
 namespace pinnedpg {
 
 uint32_t Communicator::queue(Call& call, std::span<const Lanes> lanes) {
-  if (calls_ == 0) find_siblings();
-  enter(call);
+  announce(call);
   call.at = {.compared = true, .begun = true};
   advance(call, lanes);
+  return got_step_;
+}
+
+uint32_t Communicator::announce(Call& call) {
+  if (calls_ == 0) find_siblings();
+  enter(call);
   return got_step_;
 }
 

@@ -23,15 +23,20 @@ void Watchdog::begin(const char* name, std::chrono::milliseconds timeout) {
 }
 
 void Watchdog::check_abort() const {
-  if (staging_.control().aborted()) throw GroupError(staging_.control().reason);
+  const Control& control = staging_.control();
+  if (control.aborted()) throw GroupError(control.reason);
+  const Halt halt = control.halt.load(std::memory_order_relaxed);
+  if (halt == Halt::kLate) {
+    give_up("a GPU waited longer than the timeout of a call for another rank; all ranks must replay the same graphs");
+  }
+  if (halt == Halt::kMisfit) {
+    give_up("a call in a CUDA graph met another one: all ranks must capture the same calls, and replay them alike");
+  }
 }
 
 void Watchdog::patrol(std::span<Flag* const> flags, uint32_t step) {
   check_abort();
-  const auto now = std::chrono::steady_clock::now();
-  if (began_ == std::chrono::steady_clock::time_point{}) began_ = last_look_ = now;
-  if (now - last_look_ < kLookEvery) return;
-  last_look_ = now;
+  if (!is_due()) return;
   for (const Flag* flag : flags) {
     if (flag->has_reached(step)) continue;
     if (const auto rank = writer_of(flag)) {
@@ -40,6 +45,30 @@ void Watchdog::patrol(std::span<Flag* const> flags, uint32_t step) {
       give_up_waiting_for("an earlier call of other members on the same memory");
     }
   }
+}
+
+bool Watchdog::is_due() {
+  const auto now = std::chrono::steady_clock::now();
+  if (began_ == std::chrono::steady_clock::time_point{}) began_ = last_look_ = now;
+  if (now - last_look_ < kLookEvery) return false;
+  last_look_ = now;
+  return true;
+}
+
+void Watchdog::look_for(const std::function<bool(int rank)>& is_late) {
+  check_abort();
+  if (!is_due()) return;
+  const int world_size = staging_.geometry().world_size;
+  for (int i = 1; i <= world_size; ++i) {
+    const int rank = (rank_ + i) % world_size;
+    if (!is_late(rank)) continue;
+    const std::string fate = fate_of(rank);
+    const std::string which = concat(name_of(rank), fate.empty() ? "" : ", ", fate, last_call(rank));
+    // It may have come, and gone thereafter.
+    if (!fate.empty() && is_late(rank)) give_up(concat(name_of(rank_), " waits for ", which));
+    if (timed_out()) give_up_waiting_for(which);
+  }
+  if (timed_out()) give_up_waiting_for("its GPU");
 }
 
 std::optional<int> Watchdog::writer_of(const Flag* flag) const {

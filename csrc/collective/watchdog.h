@@ -35,7 +35,10 @@ class Watchdog final : public Guard {
 
   void patrol(std::span<Flag* const> flags, uint32_t step) override;
 
-  /// Raises if the group is aborted.
+  /// As patrol, where it is not flags that tell which ranks are late. Who waits is asked last.
+  void look_for(const std::function<bool(int rank)>& is_late);
+
+  /// Raises if the group is aborted, or a GPU has found that it cannot go on.
   void check_abort() const;
 
   /// Why nothing more is to be expected of a rank: "which has left the group"; empty: it may come. What it did before
@@ -50,6 +53,8 @@ class Watchdog final : public Guard {
  private:
   /// The rank whose flag that is; nothing for a flag of another group (see Exchange::After).
   std::optional<int> writer_of(const Flag* flag) const;
+  /// Whether it is time for another look at the ranks.
+  bool is_due();
   void look_after(int rank, const Flag& flag, uint32_t step);
   bool timed_out() const;
   [[noreturn]] void give_up_waiting_for(const std::string& awaited) const;

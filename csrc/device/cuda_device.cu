@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
+#include <cstring>
+
 #include "device/cuda_check.h"
 #include "device/device.h"
 
@@ -10,6 +12,14 @@ int cuda_device_count() noexcept {
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
   (void)cudaGetLastError();
   return 0;
+}
+
+std::array<uint8_t, 16> gpu_id(int device) {
+  cudaDeviceProp properties;
+  check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties", "CUDA: cannot ask GPU ", device);
+  std::array<uint8_t, 16> id;
+  std::memcpy(id.data(), properties.uuid.bytes, id.size());
+  return id;
 }
 
 void pin(void* data, size_t bytes) {

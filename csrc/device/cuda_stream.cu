@@ -51,6 +51,18 @@ const Driver& driver() {
 
 cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
 
+/// Lets this thread ask a stream or event while another one captures a graph, which a question would else spoil.
+class AnyCapture {
+ public:
+  AnyCapture() { (void)cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~AnyCapture() { (void)cudaThreadExchangeStreamCaptureMode(&mode_); }
+  AnyCapture(const AnyCapture&) = delete;
+  AnyCapture& operator=(const AnyCapture&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
 /// What a query has found.
 bool is_done(cudaError_t state, const char* call) {
   if (state == cudaErrorNotReady) {
@@ -70,7 +82,7 @@ CUdeviceptr device_address(void* host) {
 
 }  // namespace
 
-CudaEvent::CudaEvent(int device) {
+CudaEvent::CudaEvent(int device) : device_(device) {
   const CurrentDevice current(device);
   cudaEvent_t event = nullptr;
   check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate", "CUDA: no event on GPU ",
@@ -83,14 +95,21 @@ CudaEvent::~CudaEvent() { (void)cudaEventDestroy(static_cast<cudaEvent_t>(event_
 void CudaEvent::record(void* stream) {
   check_cuda(cudaEventRecord(static_cast<cudaEvent_t>(event_), stream_of(stream)), "cudaEventRecord",
              "CUDA: cannot mark a stream's work");
+  stream_ = stream;
 }
 
 void CudaEvent::hold(void* stream) const {
+  int device = -1;  // the default streams of all GPUs have one handle
+  const bool own = stream == stream_ && stream != cudaStreamPerThread && cudaGetDevice(&device) == cudaSuccess;
+  if (own && device == device_) return;  // what is queued on it later comes after by itself
   check_cuda(cudaStreamWaitEvent(stream_of(stream), static_cast<cudaEvent_t>(event_), 0), "cudaStreamWaitEvent",
              "CUDA: cannot order two streams");
 }
 
-bool CudaEvent::is_over() const { return is_done(cudaEventQuery(static_cast<cudaEvent_t>(event_)), "cudaEventQuery"); }
+bool CudaEvent::is_over() const {
+  const AnyCapture allowed;
+  return is_done(cudaEventQuery(static_cast<cudaEvent_t>(event_)), "cudaEventQuery");
+}
 
 CudaStream::CudaStream(int device) {
   const CurrentDevice current(device);
@@ -162,7 +181,10 @@ bool CudaStream::wait(std::span<Flag* const> flags, uint32_t step) {
   return true;
 }
 
-bool CudaStream::is_idle() const { return is_done(cudaStreamQuery(stream_of(stream_)), "cudaStreamQuery"); }
+bool CudaStream::is_idle() const {
+  const AnyCapture allowed;
+  return is_done(cudaStreamQuery(stream_of(stream_)), "cudaStreamQuery");
+}
 
 CurrentDevice::CurrentDevice(int device) {
   check_cuda(cudaGetDevice(&before_), "cudaGetDevice", "CUDA: cannot use GPU ", device);

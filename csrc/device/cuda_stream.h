@@ -26,7 +26,9 @@ class CudaEvent {
   bool is_over() const;
 
  private:
+  const int device_;
   void* event_ = nullptr;
+  void* stream_ = nullptr;  ///< of the mark
 };
 
 /// A stream of a GPU's own work: it only queues, and never blocks the host. Flags are waited for, and moved, by the GPU

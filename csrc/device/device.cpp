@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "device/cuda_stream.h"
+#include "device/fused.h"
 
 namespace pinnedpg {
 
@@ -26,11 +27,13 @@ bool built_with_cuda() { return false; }
 
 int cuda_device_count() noexcept { return 0; }
 
+std::array<uint8_t, 16> gpu_id(int) { throw_no_cuda("CUDA"); }
+
 void pin(void*, size_t) { throw_no_cuda("pin"); }
 
 void unpin(void*) { throw_no_cuda("unpin"); }
 
-CudaEvent::CudaEvent(int) { throw_no_cuda("CUDA"); }
+CudaEvent::CudaEvent(int device) : device_(device) { throw_no_cuda("CUDA"); }
 CudaEvent::~CudaEvent() = default;
 void CudaEvent::record(void*) { throw_no_cuda("CUDA"); }
 void CudaEvent::hold(void*) const { throw_no_cuda("CUDA"); }
@@ -45,6 +48,10 @@ void CudaStream::reduce(const Region&, std::span<const Region>, Reduction, std::
 void CudaStream::arrive(Flag&, uint32_t) { throw_no_cuda("CUDA"); }
 bool CudaStream::is_idle() const { throw_no_cuda("CUDA"); }
 bool CudaStream::wait(std::span<Flag* const>, uint32_t) { throw_no_cuda("CUDA"); }
+
+FusedQueue::FusedQueue(int device) : device_(device) { throw_no_cuda("CUDA"); }
+FusedQueue::~FusedQueue() = default;
+void FusedQueue::push(const FusedRound&, void*) { throw_no_cuda("CUDA"); }
 
 CurrentDevice::CurrentDevice(int) { throw_no_cuda("CUDA"); }
 CurrentDevice::~CurrentDevice() = default;

@@ -2,7 +2,9 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 
 namespace pinnedpg {
 
@@ -12,6 +14,9 @@ bool built_with_cuda();
 /// GPUs that this process can use; 0 where there is none, no driver, or no CUDA in the build. Never throws. Starts the
 /// CUDA driver, but makes no context on any GPU.
 int cuda_device_count() noexcept;
+
+/// What tells that GPU (or part of one) from the others of the machine, in every process. Raises SystemError.
+std::array<uint8_t, 16> gpu_id(int device);
 
 /// Makes `bytes` of host memory at `data` (both page-aligned) readable and writable by every GPU at the same address,
 /// until `unpin`. Locks the pages. Needs a GPU. Raises SystemError.

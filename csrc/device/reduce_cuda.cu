@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "device/cuda_stream.h"
+#include "device/cuda_table.h"
 #include "device/reduce_cuda.h"
-#include "device/reduce_op.h"
 
 namespace pinnedpg {
 namespace {
@@ -12,8 +12,6 @@ namespace {
 constexpr int kThreads = 512;
 /// Enough loads under way to fill a PCIe link of the fifth generation, and few enough to leave the GPU to others.
 constexpr size_t kBlocks = 16;
-/// What a thread loads of a source at once.
-constexpr size_t kVectorBytes = 16;
 
 struct Arguments {
   void* dst;
@@ -21,13 +19,6 @@ struct Arguments {
   const double* factors[kCudaSources];
   size_t src_count;
   size_t count;
-};
-
-/// Several elements that are loaded and stored at once.
-template <typename Element>
-struct alignas(kVectorBytes) Pack {
-  static constexpr size_t kSize = sizeof(Element) < kVectorBytes ? kVectorBytes / sizeof(Element) : 1;
-  Element elements[kSize];
 };
 
 /// A source is read once: nothing of it is to stay in the caches.
@@ -111,37 +102,12 @@ void launch(const Arguments& arguments, cudaStream_t stream) {
   }
 }
 
-struct Table {
-  Launch launches[kDTypeCount][kReduceOpCount];
+template <typename Element, ReduceOp op>
+struct LaunchOf {
+  static constexpr Launch value = &launch<Element, op>;
 };
 
-template <DType dtype, ReduceOp op>
-consteval Launch launch_of() {
-  constexpr Lowered lowered = lower(dtype, op);
-  if constexpr (supports(dtype, op) && lowered.dtype == dtype && lowered.op == op) {
-    return &launch<typename ElementOf<dtype>::type, op>;
-  } else {
-    return nullptr;
-  }
-}
-
-template <int dtype = 0, int op = 0>
-consteval void fill(Table& table) {
-  table.launches[dtype][op] = launch_of<static_cast<DType>(dtype), static_cast<ReduceOp>(op)>();
-  if constexpr (op + 1 < kReduceOpCount) {
-    fill<dtype, op + 1>(table);
-  } else if constexpr (dtype + 1 < kDTypeCount) {
-    fill<dtype + 1, 0>(table);
-  }
-}
-
-consteval Table make_table() {
-  Table table{};
-  fill(table);
-  return table;
-}
-
-constexpr Table kTable = make_table();
+constexpr auto kTable = make_cuda_table<Launch, LaunchOf>();
 
 }  // namespace
 
@@ -157,8 +123,7 @@ cudaError_t reduce_cuda(const Region& dst, std::span<const Region> srcs, Reducti
     arguments.srcs[k] = srcs[k].data;
     if (!factors.empty()) arguments.factors[k] = factors[k];
   }
-  kTable.launches[static_cast<int>(lowered.dtype)][static_cast<int>(lowered.op)](arguments,
-                                                                                 static_cast<cudaStream_t>(stream));
+  kTable.of(lowered)(arguments, static_cast<cudaStream_t>(stream));
   return cudaGetLastError();
 }
 

@@ -8,17 +8,13 @@
 #include <type_traits>
 
 #include "base/dtype.h"
+#include "device/host_device.h"
 
 /// What host and device share: how an element is read, combined, finished and written. Plain C++ for both compilers.
 ///
 /// Force-inlined, because the host compiles this header once per instruction set: an out-of-line copy made with AVX-512
 /// would be a weak symbol, which the linker may choose for the baseline too. Contraction must be off in every file that
 /// includes it (-ffp-contract=off, nvcc: -fmad=false), or `factor * x + sum` differs between machines.
-#ifdef __CUDACC__
-#define PINNEDPG_HD __host__ __device__ __forceinline__
-#else
-#define PINNEDPG_HD inline __attribute__((always_inline))
-#endif
 
 namespace pinnedpg {
 

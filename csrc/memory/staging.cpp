@@ -65,6 +65,8 @@ size_t Staging::slots_begin(int rank) const {
 }
 
 void abort_group(Control& control, const std::string& reason) {
+  Halt going = Halt::kNo;
+  control.halt.compare_exchange_strong(going, Halt::kAborted);
   uint32_t expected = 0;
   if (control.abort.compare_exchange_strong(expected, 1)) {
     const size_t bytes = std::min(reason.size(), sizeof control.reason - 1);

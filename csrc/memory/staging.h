@@ -21,6 +21,7 @@ struct Geometry {
   size_t slot_bytes = 128 << 10;     ///< of one rank for one step
   uint32_t depth = 16;               ///< slots of one rank; a power of two, at least 4 (design.md, "Depth")
   size_t one_shot_bytes = 64 << 10;  ///< up to here all_reduce takes one exchange
+  size_t fused_bytes = 0;            ///< up to here a GPU does a call in one kernel, in slots of their own; 0: none
 
   /// The largest slots, then the deepest ring, for which a group stays within `budget_bytes`; of 32 MiB that holds for
   /// up to 600 ranks. Never less than four slots that hold an element for every peer.
@@ -32,6 +33,12 @@ enum class Presence : uint32_t { kAbsent, kPresent, kLeft };
 /// Who waits for a peer in calls that GPUs carry out.
 enum class Waits : uint32_t { kUnknown, kGpu, kHost };
 
+/// What tells one GPU from another, on all ranks; all 0: none.
+using GpuId = std::array<uint8_t, 16>;
+
+/// Why kernels that wait are to leave. A GPU writes the last two.
+enum class Halt : uint32_t { kNo, kAborted, kLate, kMisfit };
+
 /// What a rank shows of itself.
 struct alignas(64) Member {
   std::atomic<Presence> presence;
@@ -42,12 +49,14 @@ struct alignas(64) Member {
   std::atomic<uint64_t> compared;
   std::atomic<uint32_t> issued_put, issued_got;  ///< the last steps that it has queued
   std::atomic<Waits> waits;
+  GpuId gpu;  ///< that alone carries out its calls, as far as it knows; there once `waits` is known
 };
 
 /// What all ranks of a group share beside flags and slots.
 struct alignas(64) Control {
   Geometry geometry;
   alignas(64) std::atomic<uint32_t> abort;  ///< 0; 1: a rank writes the reason; 2: aborted
+  std::atomic<Halt> halt;                   ///< what GPUs look at; with an abort, or ahead of it
   char reason[1024];
   Bell bell;
 
@@ -69,12 +78,15 @@ class Staging {
   Flag& got(int rank) const { return gots_[rank]; }
   /// The slot of a rank for a step; the ring of slots is as deep as the geometry says.
   std::byte* slot(int rank, uint32_t step) const {
-    return slots_ +
-           (static_cast<size_t>(rank) * geometry_.depth + (step & (geometry_.depth - 1))) * geometry_.slot_bytes;
+    return slots_ + static_cast<size_t>(rank) * slots_bytes() + (step & (geometry_.depth - 1)) * geometry_.slot_bytes;
   }
+  /// Of the two slots of a rank for fused calls the first, for even steps: see device/fused.h.
+  std::byte* fused_slots(int rank) const { return slot(rank, 0) + geometry_.slot_bytes * geometry_.depth; }
+  /// A line that all look at, and twice the bytes: each word has its flag.
+  size_t fused_slot_bytes() const { return geometry_.fused_bytes == 0 ? 0 : 64 + 2 * geometry_.fused_bytes; }
   /// All slots of a rank, as an offset into the segment: the rank itself touches them first.
   size_t slots_begin(int rank) const;
-  size_t slots_bytes() const { return geometry_.slot_bytes * geometry_.depth; }
+  size_t slots_bytes() const { return geometry_.slot_bytes * geometry_.depth + 2 * fused_slot_bytes(); }
   /// Everything before the first slot.
   size_t control_bytes() const { return slots_begin(0); }
 

@@ -5,8 +5,16 @@
 //
 // FAKE_CUDA_QUEUES: streams of the process share so many queues, as under CUDA_DEVICE_MAX_CONNECTIONS; 0: each its own.
 // FAKE_CUDA_NO_WAITS: it has no stream memory operations, and whoever uses them dies.
+// FAKE_CUDA_SHARED: all ranks have the same GPU.
+// FAKE_CUDA_CALLERS: each thread that makes calls has so many streams, of which another one is current each time; 0: it
+// works on the host's.
 // FAKE_CUDA_BREAK: leaves out a kind of order, to see that it is needed. end: who waits for a call does not wait;
-// begin: a call does not wait for the stream of its caller; flags: nothing waits for a flag.
+// begin: a call does not wait for the stream of its caller, nor a fused one for the one before it; flags: nothing waits
+// for a flag; ring: fused calls have one slot.
+#include "fake_cuda.h"
+
+#include <unistd.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
@@ -16,7 +24,6 @@
 #include <memory>
 #include <mutex>
 #include <random>
-#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -28,11 +35,6 @@ namespace pinnedpg {
 namespace {
 
 using std::chrono::microseconds;
-
-bool leaves_out(std::string_view what) {
-  static const char* const broken = std::getenv("FAKE_CUDA_BREAK");
-  return broken != nullptr && broken == what;
-}
 
 /// Does what is queued, one after the other, on a thread that ends with the last user.
 class Engine : public std::enable_shared_from_this<Engine> {
@@ -95,6 +97,22 @@ struct Queued {
   const std::shared_ptr<std::atomic<int>> pending = std::make_shared<std::atomic<int>>(0);
 };
 
+}  // namespace
+
+bool leaves_out(std::string_view what) {
+  static const char* const broken = std::getenv("FAKE_CUDA_BREAK");
+  return broken != nullptr && broken == what;
+}
+
+void await(const std::function<bool()>& there) {
+  for (int looks = 0; !there(); ++looks) {
+    if (looks < 50) std::this_thread::yield();
+    if (looks >= 50) std::this_thread::sleep_for(microseconds(50));
+  }
+}
+
+void* new_stream() { return new Queued; }
+
 void push(void* stream, std::function<void()> work) {
   if (stream == nullptr) return work();
   const Queued& queued = *static_cast<Queued*>(stream);
@@ -105,25 +123,34 @@ void push(void* stream, std::function<void()> work) {
   });
 }
 
+namespace {
+
 using Mark = std::shared_ptr<std::atomic<bool>>;
 
-void await(const std::function<bool()>& there) {
-  for (int looks = 0; !there(); ++looks) {
-    if (looks < 50) std::this_thread::yield();
-    if (looks >= 50) std::this_thread::sleep_for(microseconds(50));
-  }
+/// Where the kernels of this thread's calls run that are on the host's stream.
+thread_local std::unique_ptr<Queued> host_kernels;
+
+void push_mark(void* stream, const Mark& mark) {
+  const auto reach = [mark] { mark->store(true); };
+  return stream == nullptr && host_kernels ? push(host_kernels.get(), reach) : push(stream, reach);
 }
 
 }  // namespace
 
-CudaEvent::CudaEvent(int) : event_(new Mark(std::make_shared<std::atomic<bool>>(true))) {}
+void push_kernel(void* stream, std::function<void()> work) {
+  if (stream != nullptr) return push(stream, std::move(work));
+  if (!host_kernels) host_kernels = std::make_unique<Queued>();
+  push(host_kernels.get(), std::move(work));
+}
+
+CudaEvent::CudaEvent(int device) : device_(device), event_(new Mark(std::make_shared<std::atomic<bool>>(true))) {}
 
 CudaEvent::~CudaEvent() { delete static_cast<Mark*>(event_); }
 
 void CudaEvent::record(void* stream) {
   auto mark = std::make_shared<std::atomic<bool>>(false);
   *static_cast<Mark*>(event_) = mark;
-  push(stream, [mark] { mark->store(true); });
+  push_mark(stream, mark);
 }
 
 void CudaEvent::hold(void* stream) const {
@@ -181,16 +208,21 @@ bool CudaStream::is_idle() const { return *static_cast<Queued*>(stream_)->pendin
 CurrentDevice::CurrentDevice(int) {}
 CurrentDevice::~CurrentDevice() = default;
 
-bool is_captured(void*) { return false; }
-
 void synchronize(void* stream) {
   const auto mark = std::make_shared<std::atomic<bool>>(false);
-  push(stream, [mark] { mark->store(true); });
+  push_mark(stream, mark);
   await([&] { return mark->load(); });
 }
 
 bool built_with_cuda() { return true; }
 int cuda_device_count() noexcept { return 0; }
+std::array<uint8_t, 16> gpu_id(int) {
+  static std::atomic<uint32_t> number{0};  // one for each rank that asks
+  const uint32_t words[4] = {1, static_cast<uint32_t>(::getpid()), ++number};
+  std::array<uint8_t, 16> id{1};
+  if (std::getenv("FAKE_CUDA_SHARED") == nullptr) std::memcpy(id.data(), words, sizeof words);
+  return id;
+}
 void pin(void*, size_t) {}
 void unpin(void*) {}
 

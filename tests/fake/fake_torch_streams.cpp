@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
 // torch's side of the GPU without a GPU: CPU tensors are queued, and the stream that their user works on is the host.
+#include <cstdlib>
+#include <vector>
+
 #include "c10d/torch_streams.h"
 #include "device/cuda_stream.h"
+#include "fake_cuda.h"
 
 namespace pinnedpg {
 
@@ -10,7 +14,15 @@ c10::DeviceType gpu_type() { return c10::kCPU; }
 
 bool may_use_gpus() { return true; }
 
-void* current_stream(int) { return nullptr; }
+void* current_stream(int) {
+  static const char* const given = std::getenv("FAKE_CUDA_CALLERS");
+  static const size_t count = given != nullptr ? std::strtoul(given, nullptr, 10) : 0;
+  if (count == 0) return nullptr;
+  thread_local std::vector<void*> streams;
+  thread_local size_t next = 0;
+  if (streams.size() < count) streams.push_back(new_stream());
+  return streams[next++ % count];
+}
 
 void* side_stream(int) { return nullptr; }
 

@@ -53,6 +53,8 @@ def unlike(case):
     rank, four = dist.get_rank(), torch.ones(4)
     if case == "sizes":
         dist.all_reduce(torch.ones(4 + rank), async_op=True)
+    elif case == "ways":  # of which one is fused
+        dist.all_reduce(torch.ones(4 + 100_000 * rank), async_op=True)
     elif case == "ops":
         dist.all_reduce(four, [dist.ReduceOp.SUM, dist.ReduceOp.MAX][rank], async_op=True)
     elif case == "roots":
@@ -65,6 +67,7 @@ def unlike(case):
 
 WANTED = {
     "sizes": ("all_reduce(float32[4], SUM)", "all_reduce(float32[5], SUM)"),
+    "ways": ("all_reduce(float32[4], SUM)", "all_reduce(float32[100004], SUM)"),
     "ops": ("all_reduce(float32[4], SUM)", "all_reduce(float32[4], MAX)"),
     "roots": ("broadcast(float32[4], root 0)", "broadcast(float32[4], root 1)"),
     "calls": ("all_reduce(float32[4], SUM)", "broadcast(float32[4], root 0)"),

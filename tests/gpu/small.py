@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""A few small calls on one GPU, by two ranks as threads: for compute-sanitizer."""
+"""A few small calls by two threads, on a GPU each where there are two: for compute-sanitizer."""
 
 import torch
 import torch.distributed as dist
@@ -12,6 +12,7 @@ import pinnedpg.threads
 def main():
     """One rank."""
     dist.init_process_group("pinned")
+    torch.cuda.set_device(dist.get_rank() % torch.cuda.device_count())
     torch.cuda.set_stream(torch.cuda.Stream())
     rank, world = dist.get_rank(), dist.get_world_size()
     for dtype in (torch.float32, torch.bfloat16, torch.int8):

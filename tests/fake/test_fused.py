@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Fused calls on a fake GPU: which calls are, what orders them, graphs, failures.
+
+tests/test_fake_gpu.py builds the extension for it and runs this. What reads results after
+`work.wait(timedelta)` can also do so where a call's stream is not the host's (FAKE_CUDA_CALLERS).
+"""
+
+import contextlib
+import ctypes
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import ranks
+import torch
+import torch.distributed as dist
+from worker import Setup
+
+import pinnedpg
+from pinnedpg import _C
+
+FOLDER = Path(__file__).resolve().parents[2] / "build" / "fake"
+pytestmark = pytest.mark.skipif(
+    FOLDER not in Path(pinnedpg.__file__).parents, reason="the extension has no fake GPU"
+)
+LAUNCHERS = ["processes", "threads"]
+LIMIT = timedelta(seconds=8)
+SHORT = Setup(timeout_s=1.0)
+
+
+@contextlib.contextmanager
+def graph():
+    """What the calling thread calls in it is captured, and done by the function that it gets."""
+    fake = ctypes.CDLL(_C.__file__)
+    fake.fake_cuda_capture(1)
+    try:
+        yield fake.fake_cuda_replay
+    finally:
+        fake.fake_cuda_capture(0)
+
+
+def is_fused(count, group=None):
+    tensor = torch.ones(count)
+    dist.all_reduce(tensor, group=group, async_op=True).wait(LIMIT)
+    try:
+        with graph():
+            dist.all_reduce(tensor, group=group)
+    except ValueError as error:
+        assert "each rank has a GPU of its own" in str(error), error
+        return False
+    return True
+
+
+def thresholds(fused_bytes):
+    group = dist.new_group(
+        backend="pinned", pg_options=pinnedpg.Options(fused_bytes=fused_bytes[dist.get_rank()])
+    )
+    return [is_fused(count, group) for count in (0, 1, 15, 16, 17, 8192, 8193)]
+
+
+@pytest.mark.parametrize(
+    "first, fused",
+    [(64, [True] * 4 + [False] * 3), (32 << 10, [True] * 6 + [False]), (0, [False] * 7)],
+)
+def test_the_first_rank_chooses_up_to_where(first, fused):
+    assert ranks.run(thresholds, 2, (first, 128)) == [fused] * 2
+
+
+def sharing():
+    os.environ["FAKE_CUDA_SHARED"] = "1"
+    try:
+        return is_fused(1)
+    finally:
+        del os.environ["FAKE_CUDA_SHARED"]
+
+
+def test_ranks_that_share_a_gpu_do_not_fuse():
+    assert ranks.run(sharing, 2) == [False] * 2
+
+
+def many():
+    """Sizes mixed, so that words of older calls lie beneath; on the caller's streams and aside."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    tensors = [torch.full((1 + 37 * (i % 20),), float(rank + i)) for i in range(300)]
+    for i, tensor in enumerate(tensors):
+        dist.all_reduce(tensor, async_op=i % 3 == 0)
+        if i % 13 == rank:
+            time.sleep(0.002)
+    dist.all_reduce(torch.ones(1), async_op=True).wait(LIMIT)  # it comes after all others
+    wanted = [world * i + world * (world - 1) / 2 for i in range(300)]
+    return [i for i in range(300) if not tensors[i].eq(wanted[i]).all()]
+
+
+def send_between():
+    """A call that nobody has waited for holds up nothing that its caller does next."""
+    tensor, message = torch.ones(10), torch.ones(1)
+    dist.all_reduce(tensor)
+    if dist.get_rank() == 0:
+        work = dist.all_reduce(tensor, async_op=True)
+        dist.send(message, 1)
+    else:
+        dist.recv(message, 0)
+        work = dist.all_reduce(tensor, async_op=True)
+    work.wait(LIMIT)
+    return tensor.sum().item()
+
+
+def test_a_message_between_a_call_and_its_wait():
+    assert ranks.run(send_between, 2) == [40.0] * 2
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_many_calls(launcher):
+    setup = Setup(timeout_s=6.0)
+    assert ranks.run(many, 3, launcher=launcher, setup=setup) == [[]] * 3
+
+
+def mixed():
+    """Fused and queued calls in turn on the same tensor."""
+    rank, large = dist.get_rank(), torch.zeros(20_000)
+    small = large[:100]
+    for i in range(30):
+        small.fill_(rank + i)
+        dist.all_reduce(small)
+        large[100:].fill_(small[0].item())
+        dist.all_reduce(large)
+        if not large.eq(2 * (2 * i + 1)).all():
+            return i
+    return None
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_fused_and_queued_calls_in_turn(launcher):
+    assert ranks.run(mixed, 2, launcher=launcher) == [None] * 2
+
+
+def columns():
+    whole = torch.full((6, 8), float(dist.get_rank() + 1))
+    dist.all_reduce(whole[:, ::2])
+    own = dist.get_rank() + 1.0
+    return whole[:, ::2].eq(6).all().item(), whole[:, 1::2].eq(own).all().item()
+
+
+def test_a_tensor_that_is_not_contiguous():
+    assert ranks.run(columns, 3) == [(True, True)] * 3
+
+
+def replayed():
+    rank, world = dist.get_rank(), dist.get_world_size()
+    rank_sum = world * (world - 1) / 2
+    summed, everyone = torch.empty(50), [torch.empty(50) for _ in range(world)]
+    dist.all_reduce(summed)
+    with graph() as replay:
+        dist.all_reduce(summed)
+        work = dist.all_gather(everyone, summed, async_op=True)
+        work.wait()
+    done = work.is_completed()
+    for i in range(40):
+        summed.fill_(rank + i)
+        replay()
+        wanted = world * i + rank_sum
+        if not all(one.eq(wanted).all() for one in (summed, *everyone)):
+            return i
+        for count in (3, 10_000) if i % 3 == 0 else ():
+            plain = torch.full((count,), float(rank))
+            dist.all_reduce(plain)
+            if not plain.eq(rank_sum).all():
+                return -i
+    return done
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_replays_beside_other_calls(launcher):
+    assert ranks.run(replayed, 3, launcher=launcher) == [True] * 3
+
+
+def refused():
+    texts = []
+    for tensors in ([torch.ones(1)], [torch.ones(100_000)]):
+        try:
+            with graph():
+                dist.all_reduce(tensors[0])
+        except ValueError as error:
+            texts.append(str(error))
+        dist.all_reduce(torch.ones(1))
+    try:
+        with graph():
+            dist.all_to_all([torch.ones(1), torch.ones(1)], [torch.ones(1), torch.ones(1)])
+    except ValueError as error:
+        texts.append(str(error))
+    return texts
+
+
+def test_what_cannot_be_captured_says_why():
+    for first, large, uneven in ranks.run(refused, 2):
+        assert "must not be the first of its group" in first
+        assert "at most 32768 bytes" in large and "all_reduce(float32[100000], SUM)" in large
+        assert "each pair of ranks has a size of its own" in uneven
+
+
+def replays_unlike(how):
+    rank, tensor = dist.get_rank(), torch.ones(4)
+    dist.all_reduce(tensor)
+    with graph() as replay:
+        if how == "another" and rank == 1:
+            dist.broadcast(tensor, 0)
+        else:
+            dist.all_reduce(tensor)
+    if how == "another" or rank == 0:
+        replay()
+    else:
+        time.sleep(2.5)
+    end = time.monotonic() + LIMIT.seconds
+    while time.monotonic() < end:
+        try:
+            dist.all_reduce(torch.ones(1), async_op=True).wait(LIMIT)
+        except dist.DistBackendError as error:
+            return str(error)
+    return "no error"
+
+
+def test_a_replay_that_meets_another_call_ends_the_group():
+    for text in ranks.run(replays_unlike, 2, "another"):
+        assert "a call in a CUDA graph met another one" in text, text
+
+
+def test_a_replay_that_nobody_meets_ends_the_group():
+    for text in ranks.run(replays_unlike, 2, "alone", setup=SHORT):
+        assert "a GPU waited longer than the timeout" in text, text
+
+
+def bereaved():
+    dist.all_reduce(torch.ones(1))
+    if dist.get_rank() == 1:
+        return "left"
+    begin = time.monotonic()
+    with pytest.raises(dist.DistBackendError) as caught:
+        dist.all_reduce(torch.ones(10), async_op=True).wait(LIMIT)
+    with pytest.raises(dist.DistBackendError):
+        dist.all_reduce(torch.ones(1))
+    return str(caught.value), time.monotonic() - begin
+
+
+def test_a_rank_that_leaves_ends_the_others_calls():
+    (text, seconds), _ = ranks.run(bereaved, 2)
+    assert "rank 1" in text and "left" in text and seconds < 2, (text, seconds)
+
+
+def late():
+    dist.all_reduce(torch.ones(1))
+    if dist.get_rank() == 1:
+        time.sleep(2.5)
+    try:
+        dist.all_reduce(torch.ones(1), async_op=True).wait(LIMIT)
+    except dist.DistBackendError as error:
+        return str(error)
+    return "no error"
+
+
+def test_a_call_that_takes_too_long_names_who_is_late():
+    for text in ranks.run(late, 2, setup=SHORT):
+        assert "rank 1" in text and "the timeout of the call" in text, text
