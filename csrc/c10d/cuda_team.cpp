@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/interrupt.h"
+#include "c10d/torch_streams.h"
 #include "device/host_wait_stream.h"
 #include "device/pinned.h"
 #include "device/threads.h"
@@ -82,6 +83,18 @@ std::vector<Flag*> CudaTeam::late(uint64_t number, uint32_t step) {
     if (!flag->has_reached(step)) (communicator.is_local(rank) ? own : others).push_back(flag);
   }
   return !absent.empty() ? absent : !others.empty() ? others : own;
+}
+
+CudaTeam::Streams CudaTeam::current_streams(const char* name, const std::vector<int>& gpus) {
+  Streams streams;
+  for (const int gpu : gpus) {
+    const CurrentDevice current(gpu);
+    streams.emplace_back(gpu, current_stream(gpu));
+    PINNEDPG_CHECK(!is_captured(streams.back().second), name,
+                   ": a call cannot be captured in a CUDA graph; got a current stream that is being captured. Make the "
+                   "call outside of the graph");
+  }
+  return streams;
 }
 
 CudaTeam::Pair& CudaTeam::streams_of(size_t member, int device) {

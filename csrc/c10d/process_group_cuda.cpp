@@ -25,18 +25,6 @@ int gpu_of(const Call::Leg& leg, const Tensors& tensors, int otherwise) {
   return otherwise;
 }
 
-CudaTeam::Streams current_streams(const char* name, const std::vector<int>& gpus) {
-  CudaTeam::Streams streams;
-  for (const int gpu : gpus) {
-    const CurrentDevice current(gpu);
-    streams.emplace_back(gpu, current_stream(gpu));
-    PINNEDPG_CHECK(!is_captured(streams.back().second), name,
-                   ": a call cannot be captured in a CUDA graph; got a current stream that is being captured. Make the "
-                   "call outside of the graph");
-  }
-  return streams;
-}
-
 }  // namespace
 
 std::shared_ptr<CudaTeam> ProcessGroupPinned::cuda_team(int tensors) {
@@ -71,7 +59,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_on_gpus(Request& request, Pl
                  ": a group with CUDA tensors must have at most ", kCudaSources, " tensors over all ranks; got ",
                  getSize() * members);
   const std::vector<int> gpus = request.tensors.gpus();
-  const CudaTeam::Streams streams = current_streams(name, gpus);
+  const CudaTeam::Streams streams = CudaTeam::current_streams(name, gpus);
   team->connect(name, request.timeout, gpus);
   Call call(request.memory);
   call.label = request.label;
