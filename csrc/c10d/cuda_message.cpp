@@ -49,7 +49,7 @@ CudaMessage::CudaMessage(const Tensors& tensors, const Region& on_gpu, bool send
 }
 
 bool CudaMessage::is_over() const {
-  if (!queued_) return false;
+  if (over_ || !queued_) return over_;
   const CurrentDevice current(gpu_);
   return end_.is_over();
 }
@@ -65,9 +65,8 @@ void CudaMessage::hold(void* stream) {
 }
 
 void CudaMessage::come(bool well) {
-  if (sends_) return;
   well_ = well;
-  flag_->step.store(1);  // before all else: it may be what the holder of the lock waits for
+  if (flag_ != nullptr) flag_->step.store(1);  // before all else: the holder of the lock may wait for it
   come_ = true;
 }
 
@@ -91,7 +90,13 @@ bool CudaMessage::advance() {
     if (!queued_ && !begin_.is_over()) return false;
     if (!queued_) queue_copy(beside(gpu_, nullptr, false));
   }
-  return is_over();
+  if (!is_over()) return false;
+  std::lock_guard lock(mutex_);
+  over_ = true;
+  tensors_ = Tensors(tensors_.operation());
+  if (!come_) return false;  // of a send: the bytes are yet to be read
+  host_ = flag_memory_ = at::Tensor();
+  return true;
 }
 
 void CudaMessage::queue_copy(CudaStream& stream) {

@@ -14,7 +14,7 @@ namespace pinnedpg {
 /// A message's bytes on their way between a tensor on a GPU and pinned memory of the host, where the mailbox takes or
 /// puts them. No copy is queued behind anything that needs a copy still to be queued: a GPU has few queues, and what
 /// waits at the head of one holds up the rest. So a message that has come is copied at once; else whoever waits for it
-/// has his own stream wait, and copy. Keeps the tensor and the memory. Any thread may call it.
+/// has his own stream wait, and copy. Keeps the tensor and the memory while they are needed. Any thread may call it.
 class CudaMessage {
  public:
   /// Of a send: queues the copy to the host, behind what is on the current stream, on a stream beside that.
@@ -29,11 +29,12 @@ class CudaMessage {
   /// Whether the copy is done: of a send, the bytes are on the host; of a receive, in the tensor.
   bool is_over() const;
   /// Whether its end is to be looked for: it does not depend on the peer.
-  bool is_under_way() const { return sends_ || come_; }
+  bool is_under_way() const { return !over_ && (sends_ || come_); }
   /// What is queued on the stream (a cudaStream_t of the GPU) later comes after the copy. Never blocks the host.
   void hold(void* stream);
 
-  /// Of a receive: the host has put all bytes; or none will come, and the tensor's contents do not matter.
+  /// The host is done with it. Of a receive: all bytes have come; or none will, and the tensor's contents do not
+  /// matter.
   void come(bool well);
   /// Goes on with what the host is to do, without blocking. True: nothing is left, and this can be let go of. Raises
   /// SystemError once.
@@ -55,7 +56,8 @@ class CudaMessage {
   std::atomic<bool> queued_{false};  ///< the copy, and `end_` behind it
   std::atomic<bool> come_{false};
   bool well_ = true;
-  bool dead_ = false;  ///< the GPU has failed
+  std::atomic<bool> over_{false};
+  std::atomic<bool> dead_{false};  ///< the GPU has failed
 };
 
 }  // namespace pinnedpg
