@@ -2,9 +2,10 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Trains a classifier of handwritten digits with DistributedDataParallel (needs scikit-learn).
 
-torchrun --standalone --nproc-per-node 2 examples/ddp_digits.py
+torchrun --standalone --nproc-per-node 2 examples/ddp_digits.py [--device cuda]
 """
 
+import argparse
 import sys
 
 import torch
@@ -17,35 +18,33 @@ import pinnedpg  # noqa: F401  registers the backend "pinned"
 EPOCHS, BATCH, TEST = 20, 128, 360
 
 
-def show_progress(epoch, loss):
-    """Redraws its line on a terminal; into a file it writes one now and then."""
-    line = f"epoch {epoch:2}/{EPOCHS} [{'#' * epoch:.<{EPOCHS}}] loss {loss:.4f}"
-    if sys.stdout.isatty():
-        print(f"\r{line}", end="\n" if epoch == EPOCHS else "", flush=True)
-    elif epoch % 5 == 0:
-        print(line, flush=True)
-
-
 def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     dist.init_process_group("pinned")
     rank, world_size = dist.get_rank(), dist.get_world_size()
+    if parser.parse_args().device == "cuda":  # a GPU each, or shared where there are fewer
+        torch.cuda.set_device(rank % torch.cuda.device_count())
+        torch.set_default_device("cuda")
     torch.manual_seed(0)  # all ranks shuffle alike, and then deal the cards
     data, target = load_digits(return_X_y=True)
-    order = torch.randperm(len(target))
-    images, labels = torch.tensor(data).float()[order], torch.tensor(target)[order]
+    images, labels = torch.tensor(data).float(), torch.tensor(target)
+    train, test = torch.randperm(len(labels)).tensor_split([-TEST])
     layers = nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10)
     model = nn.parallel.DistributedDataParallel(nn.Sequential(*layers))
     optimizer = torch.optim.Adam(model.parameters())
     for epoch in range(1, EPOCHS + 1):
-        for batch in torch.randperm(len(labels) - TEST).split(BATCH):
+        for batch in train[torch.randperm(len(train))].split(BATCH):
             mine = batch[rank::world_size]
             loss = nn.functional.cross_entropy(model(images[mine]), labels[mine])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        if rank == 0:
-            show_progress(epoch, loss.item())
-    accuracy = (model(images[-TEST:]).argmax(1) == labels[-TEST:]).float().mean().item()
+        draws = sys.stdout.isatty()  # its line anew; into a file it writes one now and then
+        if rank == 0 and (draws or epoch % 5 == 0):
+            line = f"epoch {epoch:2}/{EPOCHS} [{'#' * epoch:.<{EPOCHS}}] loss {loss:.4f}"
+            print(line, end="\r" if draws and epoch < EPOCHS else "\n", flush=True)
+    accuracy = (model(images[test]).argmax(1) == labels[test]).float().mean().item()
     weights = nn.utils.parameters_to_vector(model.parameters()).detach()
     gathered = [torch.empty_like(weights) for _ in range(world_size)]
     dist.all_gather(gathered, weights)

@@ -9,7 +9,8 @@ import pytest
 
 EXAMPLES = sorted((launch.ROOT / "examples").glob("*.py"))
 LINE = re.compile(r"^(\w+): ok, .*$", re.MULTILINE)
-TORCHRUN_RANKS = {"all_reduce": [2, 3], "ddp_digits": [2, 3]}
+DIGITS = ["ddp_digits", "fsdp_digits"]
+TORCHRUN_RANKS = {"all_reduce": [2, 3], "ddp_digits": [2, 3], "fsdp_digits": [2, 3]}
 RUNS = [(path.stem, ranks) for path in EXAMPLES for ranks in TORCHRUN_RANKS.get(path.stem, [0])]
 
 
@@ -22,9 +23,10 @@ def test_runs(name, ranks):
     assert ranks == 0 or f"{ranks} ranks" in lines[0][0]
 
 
-@pytest.mark.parametrize("ranks", TORCHRUN_RANKS["ddp_digits"])
-def test_digits_are_learnt(ranks):
-    _, output = launch.once(launch.command("examples/ddp_digits.py", ranks))
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("name", DIGITS)
+def test_digits_are_learnt(name, ranks):
+    _, output = launch.once(launch.command(f"examples/{name}.py", ranks))
     assert float(re.search(r"accuracy ([\d.]+)%", output)[1]) >= 95
     assert output.count("epoch ") == 4 and "\r" not in output  # the progress, as fits a log
 

@@ -90,11 +90,47 @@ def test_fused_calls_that_nothing_keeps_apart_fail(folder, broken):
     assert status == 1 and "1 failed" in printed, printed
 
 
+MESSAGES = ["test_messages.py", "test_messages_random.py", "-m", "not slow"]
+STREAMS = "fake/test_message_streams.py"
+
+
+@pytest.mark.timeout(240)
+def test_messages(folder):
+    check(33, *run(folder, *MESSAGES))
+    # A process with little memory has threads all the same: the fake is made of them.
+    check(70, *run(folder, "test_message_failures.py", "-k", "not no_thread"))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("queues", ["0", "1"])
+def test_messages_in_the_order_of_streams(folder, queues):
+    """With one queue for all streams a message that is waited for holds up what is queued later."""
+    held_up = ["-k", "not stay_in_order"] if queues == "1" else []
+    check(17, *run(folder, STREAMS, *held_up, FAKE_CUDA_QUEUES=queues))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("end", [*MESSAGES, "-k", "large_both_ways and processes"]),
+        ("begin", [STREAMS, "-k", "a_send_waits"]),
+        ("looks", [STREAMS, "-k", "a_send_waits"]),
+        ("looks", [STREAMS, "-k", "a_receive_waits"]),
+        ("flags", [STREAMS, "-k", "a_stream_waits"]),
+    ],
+)
+def test_messages_need_the_order(folder, kind, words):
+    status, passed, printed = run(folder, *words, FAKE_CUDA_BREAK=kind)
+    assert status == 1 and passed == 0 and "AssertionError" in printed, printed[-3000:]
+
+
 @pytest.mark.timeout(300)
 def test_gpus_that_cannot_wait(folder):
     """The host does, in the same calls and failures."""
     check(6, *run(folder, *MATRIX, "types and (2 or 3)", FAKE_CUDA_NO_WAITS="1"))
     check(20, *run(folder, "fake/test_queued.py", FAKE_CUDA_NO_WAITS="1"))
+    check(19, *run(folder, "test_messages.py", FAKE_CUDA_NO_WAITS="1"))
 
 
 @pytest.mark.slow

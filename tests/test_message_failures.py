@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ MISFITS = {
     "large": lambda: torch.empty(100_000),
     "type": lambda: torch.empty(4, dtype=torch.int32),
 }
+
+
+LIMIT = timedelta(seconds=60)
+
+
+def send(tensor, to, tag=0):  # a CUDA tensor's send does not wait on the host
+    work = dist.isend(tensor, to, tag=tag)
+    work.wait()
+    work.wait(LIMIT)
 
 
 def failure_of(call, *args):
@@ -42,7 +52,7 @@ def misfit(what, early, sender, named):
         time.sleep(0.2)
     try:
         if rank == sender:
-            dist.send(torch.ones(4), 1 - rank, tag=3)
+            send(torch.ones(4), 1 - rank, tag=3)
         else:
             dist.recv(MISFITS[what](), sender if named else None, tag=3)
     except dist.DistBackendError as error:
@@ -73,7 +83,7 @@ def misfit_to_self(what, early, named):
         lambda: dist.irecv(MISFITS[what](), 0 if named else None, tag=3),
     ]
     works = [post() for post in (posts if early else reversed(posts))]
-    return [failure_of(work.wait)[0] for work in works]
+    return [failure_of(work.wait, LIMIT)[0] for work in works]
 
 
 @pytest.mark.parametrize("early", [False, True])
@@ -99,7 +109,7 @@ def late(operation):
     return ""
 
 
-@pytest.mark.parametrize("operation", [dist.send, dist.recv])
+@pytest.mark.parametrize("operation", [send, dist.recv])
 def test_time_outs(operation):
     began = time.monotonic()
     text = ranks.run(late, 2, operation, setup=Setup(timeout_s=1.0))[0]
@@ -110,7 +120,7 @@ def test_time_outs(operation):
 def killed(store, rank, world_size, operation, warm):
     Setup(timeout_s=20.0).init(store=store, rank=rank, world_size=world_size)
     if warm:
-        dist.send(torch.ones(1), 1) if rank == 0 else dist.recv(torch.ones(1), 0)
+        send(torch.ones(1), 1) if rank == 0 else dist.recv(torch.ones(1), 0)
     if rank == 1:
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -118,7 +128,7 @@ def killed(store, rank, world_size, operation, warm):
 
 
 @pytest.mark.parametrize("warm", [False, True])
-@pytest.mark.parametrize("operation", [dist.send, dist.recv])
+@pytest.mark.parametrize("operation", [send, dist.recv])
 def test_a_killed_peer_is_named_within_a_second(operation, warm):
     outcomes = ranks.start(killed, 2, operation, warm, setup=BARE).outcomes()
     text, seconds = outcomes[0].value
@@ -131,7 +141,7 @@ def aborted_by_a_third(with_collectives):
     if with_collectives:
         dist.barrier()
     if rank != 0:
-        dist.send(torch.ones(1), 2) if rank == 1 else dist.recv(torch.ones(1), 1)
+        send(torch.ones(1), 2) if rank == 1 else dist.recv(torch.ones(1), 1)
     time.sleep(0.2)
     if rank == 0:
         dist.distributed_c10d._get_default_group().abort()
@@ -191,7 +201,7 @@ def killed_while_it_sends(store, rank, world_size, source):
         if rank == 0:
             dist.recv(torch.ones(1), peer)
         elif rank == peer:
-            dist.send(torch.ones(1), 0)
+            send(torch.ones(1), 0)
     if rank == 1:
         dist.isend(torch.ones(1 << 20), 0)
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -231,7 +241,7 @@ def without_a_store(rank, port):
     """The Store's process ends once all have met: messages and collectives go on."""
     store = dist.TCPStore("127.0.0.1", port, is_master=False)
     dist.init_process_group("pinned", store=store, rank=rank, world_size=2)
-    dist.barrier()
+    dist.all_reduce(torch.ones(1))
     (dist.send if rank == 0 else dist.recv)(torch.ones(1), 1 - rank)
     print("met", flush=True)
     sys.stdin.readline()  # the Store has gone

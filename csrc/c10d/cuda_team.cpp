@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/interrupt.h"
+#include "c10d/torch_streams.h"
 #include "device/device.h"
 #include "device/host_wait_stream.h"
 #include "device/pinned.h"
@@ -109,6 +110,15 @@ std::vector<Flag*> CudaTeam::late(const Queued& queued) {
     if (!flag->has_reached(queued.step)) (communicator.is_local(rank) ? own : others).push_back(flag);
   }
   return !absent.empty() ? absent : !others.empty() ? others : own;
+}
+
+CudaTeam::Streams CudaTeam::current_streams(const std::vector<int>& gpus) {
+  Streams streams;
+  for (const int gpu : gpus) {
+    const CurrentDevice current(gpu);
+    streams.emplace_back(gpu, current_stream(gpu));
+  }
+  return streams;
 }
 
 CudaTeam::Pair& CudaTeam::streams_of(size_t member, int device) {

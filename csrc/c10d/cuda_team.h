@@ -47,9 +47,12 @@ class CudaTeam {
     CudaEvents done;
   };
 
+  using Streams = std::vector<std::pair<int, void*>>;
+  /// The caller's own on those GPUs.
+  static Streams current_streams(const std::vector<int>& gpus);
+
   /// Makes the call's legs and queues them behind what is on `streams` (of each GPU of the call, the caller's own) now.
   /// Leg i runs on GPU `devices[i]`. `after` is queued behind all, on the one stream of each GPU that it gets.
-  using Streams = std::vector<std::pair<int, void*>>;
   Queued queue(Call& call, const std::vector<int>& devices, const Streams& streams,
                const std::function<void(const Streams&)>& after);
 

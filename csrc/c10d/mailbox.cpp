@@ -6,20 +6,19 @@
 #include <cstring>
 #include <thread>
 
-#include "device/threads.h"
+#include "device/wait_policy.h"
 
 namespace pinnedpg {
-
-namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kPatrolEvery{20};
-constexpr milliseconds kAskEvery{200};
+namespace {
 
-/// How long a rank that has left stays for what it has promised while nothing of that moves. A guess.
-constexpr milliseconds kFarewell{1000};
+constexpr int kLooks = 16;
+
+/// How long the worker leaves messages of GPUs alone: their streams wait for it.
+constexpr std::chrono::microseconds kGpuNap{50};
 
 }  // namespace
 
@@ -29,9 +28,22 @@ class Mailbox::Pump final : public Task {
   explicit Pump(std::shared_ptr<Mailbox> mailbox) : mailbox_(std::move(mailbox)) {}
 
   bool advance() override {
-    if (mailbox_->waiters_ == 0) mailbox_->drive();
+    // What has come is copied to its GPU by the next look; other queues wait meanwhile, so not for ever.
+    for (int looks = 0; looks < kLooks && mailbox_->waiters_ == 0 && mailbox_->drive(); ++looks) continue;
     std::lock_guard lock(mailbox_->mutex_);
-    return !(mailbox_->pumped_ = mailbox_->is_busy());
+    return !(mailbox_->pumped_ = mailbox_->has_work());
+  }
+  bool doze() override {
+    if (const auto wire = mailbox_->only_wire(-1)) {
+      wire->doze();
+      return true;
+    }
+    if (!mailbox_->serves_gpus()) return false;
+    std::this_thread::sleep_for(kGpuNap);
+    return true;
+  }
+  void rouse() override {
+    if (const auto wire = mailbox_->only_wire(-1)) wire->rouse();
   }
   void finish(std::exception_ptr) override { mailbox_ = nullptr; }
 
@@ -63,10 +75,14 @@ void Mailbox::post(MessagePtr message) {
   std::string closed;
   guarded([&] {
     closed = closed_;
-    if (!closed.empty()) return;
-    message->is_send() ? post_send(std::move(message)) : post_receive(std::move(message));
-    drive_locked();
-    if (pumped_ || !is_busy()) return;
+    if (message->cuda) on_gpus_.push_back(message->cuda);  // what is queued is kept till its end, whatever comes
+    if (!closed.empty()) {
+      if (message->cuda) message->cuda->come(false);
+    } else {
+      message->is_send() ? post_send(std::move(message)) : post_receive(std::move(message));
+      drive_locked();
+    }
+    if (pumped_ || !has_work()) return;
     queue_->push(std::make_shared<Pump>(shared_from_this()));
     pumped_ = true;
   });
@@ -119,12 +135,43 @@ void Mailbox::hand_over(const Arrival& arrival, MessagePtr receive) {
   }
   receive->peer = arrival.source;  // whom it waits for from now on
   receive->work->set_source(arrival.source);
-  const std::byte* bytes = arrival.own ? arrival.own->region.data : arrival.bytes.data();
-  if (head.kind == FrameHead::Kind::kWhole && head.bytes > 0) std::memcpy(receive->region.data, bytes, head.bytes);
+  if (!arrival.bytes.empty()) std::memcpy(receive->region.data, arrival.bytes.data(), arrival.bytes.size());
   if (!arrival.own) return peer(arrival.source).accept(head, std::move(receive));
   --own_;
-  finished(arrival.own);
-  finished(std::move(receive));
+  own_moving_.emplace_back(arrival.own, std::move(receive));
+}
+
+bool Mailbox::move_own() {
+  const auto moves = [this](auto& pair) {
+    const auto& [send, receive] = pair;
+    if (!send->is_ready()) return false;
+    if (send->region.bytes() > 0) std::memcpy(receive->region.data, send->region.data, send->region.bytes());
+    finished(send);
+    finished(receive);
+    return true;
+  };
+  return std::erase_if(own_moving_, moves) > 0;
+}
+
+void Mailbox::help(int peer, steady_clock::time_point end, c10::function_ref<bool()> over) {
+  const Waiter waiter(*this);
+  const WaitPolicy policy = WaitPolicy::for_ranks(world_size());
+  int idle = 0;
+  while (!over() && steady_clock::now() < end) {
+    if (drive()) {
+      idle = 0;
+      continue;
+    }
+    ++idle;
+    if (idle <= policy.spins) pause();
+    if (idle <= policy.spins) continue;
+    if (yield_core() && idle <= policy.spins + policy.yields) continue;
+    if (const auto wire = only_wire(peer)) {
+      wire->sleep();
+    } else {
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+  }
 }
 
 bool Mailbox::drive() {
@@ -136,95 +183,37 @@ bool Mailbox::drive() {
 bool Mailbox::drive_locked() {
   bool moved = false;
   for (auto& [rank, peer] : peers_) moved |= peer.drive();
+  moved |= move_own();
+  std::erase_if(on_gpus_, [](const auto& one) { return one->settle(); });
   if (leaving_) end_unmatched();
   if (leaving_ && moved) leaving_ = steady_clock::now();
   if (!moved && is_busy()) patrol();
   return moved;
 }
 
-void Mailbox::sleep(int peer) {
-  std::shared_ptr<Wire> wire;
-  {
-    std::lock_guard lock(mutex_);
-    // With more than one under way no single wire tells of all.
-    const auto others = [&](auto& one) { return one.first != peer && one.second.is_busy(); };
-    const bool alone = std::none_of(peers_.begin(), peers_.end(), others);
-    if (const auto found = peers_.find(peer); alone && found != peers_.end()) wire = found->second.wire();
-  }
-  if (wire) return wire->sleep();
-  std::this_thread::sleep_for(std::chrono::microseconds(200));
-}
-
-void Mailbox::patrol() {
-  const auto now = steady_clock::now();
-  if (now - last_patrol_ < kPatrolEvery) return;
-  last_patrol_ = now;
-  if (leaving_ && now - *leaving_ > kFarewell) return end_all(closed_);
-  check_abort();
-  std::map<int, const char*> awaited;  // each once, however many messages there are
-  for (const MessagePtr& message : outstanding()) {
-    awaited.emplace(message->peer, message->is_send() ? "send" : "recv");
-    check_deadline(*message, now);
-  }
-  for (const auto& [rank, operation] : awaited) {
-    if (rank < 0) look_after_all(operation);
-    if (rank >= 0 && rank != rendezvous_.rank) peer(rank).look_after(operation);
-  }
-}
-
-void Mailbox::watch(const std::shared_ptr<Team>& team) {
+std::shared_ptr<Wire> Mailbox::only_wire(int peer) {
   std::lock_guard lock(mutex_);
-  if (team) teams_.push_back(team);
-}
-
-bool Mailbox::has_left(int rank) const {
-  return std::any_of(teams_.begin(), teams_.end(), [rank](const auto& weak) {
-    const auto team = weak.lock();
-    return team && team->has_left(rank);
-  });
-}
-
-void Mailbox::check_abort() {
-  std::erase_if(teams_, [](const auto& team) { return team.expired(); });
-  for (const auto& weak : teams_) {
-    if (const auto team = weak.lock()) team->check();
+  const bool may_move = std::any_of(on_gpus_.begin(), on_gpus_.end(), [](auto& one) { return one->is_under_way(); });
+  if (may_move) return nullptr;
+  std::shared_ptr<Wire> only;
+  for (const auto& [rank, one] : peers_) {
+    const auto comes_from = [&](const MessagePtr& receive) { return receive->peer == -1 || receive->peer == rank; };
+    if (rank != peer && !one.is_busy() && std::none_of(posted_.begin(), posted_.end(), comes_from)) continue;
+    if (only || !one.wire()) return nullptr;
+    only = one.wire();
   }
-  // A rank that has none of these in common with the one that aborts, nor a wire, hears of it here.
-  if (abort_.valid() && is_ready(abort_)) {
-    if (const auto reason = abort_.get()) throw GroupError(*reason);
-  }
-  const auto now = steady_clock::now();
-  if (abort_.valid() || now - last_asked_ < kAskEvery) return;
-  last_asked_ = now;
-  abort_ = aside([at = rendezvous_] { return at.find_abort(); });
+  return only;
 }
 
-void Mailbox::check_deadline(const Message& message, steady_clock::time_point now) const {
-  const auto waited = now - message.posted;
-  if (waited < message.timeout) return;
-  const std::string whom = message.peer < 0 ? "any rank" : concat("rank ", message.peer);
-  throw GroupError(concat(message.is_send() ? "send" : "recv", ": rank ", rendezvous_.rank, " waited ",
-                          static_cast<double>(std::chrono::duration_cast<milliseconds>(waited).count() / 100) / 10,
-                          " s (the timeout of the call) for ", whom, message.is_send() ? " to receive " : " to send ",
-                          message.to_string()));
-}
-
-void Mailbox::look_after_all(const char* operation) {
-  std::exception_ptr last;
-  for (auto& [rank, peer] : peers_) {
-    try {
-      return peer.look_after(operation);  // one that may send is enough
-    } catch (const GroupError&) {
-      last = std::current_exception();
-    }
-  }
-  if (last) std::rethrow_exception(last);
+bool Mailbox::serves_gpus() {
+  std::lock_guard lock(mutex_);
+  return !on_gpus_.empty();
 }
 
 bool Mailbox::is_busy() const {
-  return !posted_.empty() || own_ > 0 || std::any_of(peers_.begin(), peers_.end(), [this](auto& one) {
-    return one.second.is_busy() || (leaving_ && one.second.is_unseen());
-  });
+  return !posted_.empty() || own_ > 0 || !own_moving_.empty() ||
+         std::any_of(peers_.begin(), peers_.end(),
+                     [this](auto& one) { return one.second.is_busy() || (leaving_ && one.second.is_unseen()); });
 }
 
 std::vector<MessagePtr> Mailbox::outstanding() const {
@@ -236,6 +225,7 @@ std::vector<MessagePtr> Mailbox::outstanding() const {
   for (const Arrival& arrival : arrivals_) {
     if (arrival.own) all.push_back(arrival.own);
   }
+  for (const auto& [send, receive] : own_moving_) all.insert(all.end(), {send, receive});
   return all;
 }
 
@@ -253,6 +243,7 @@ void Mailbox::end_all(const std::string& reason) {
   peers_.clear();
   posted_.clear();
   arrivals_.clear();
+  own_moving_.clear();
   own_ = 0;
 }
 
@@ -281,10 +272,15 @@ void Mailbox::end_unmatched() {
   for (auto& [rank, peer] : peers_) peer.leave(closed_);
 }
 
-bool Mailbox::is_unseen() {
-  std::lock_guard lock(mutex_);
-  return std::any_of(peers_.begin(), peers_.end(),
-                     [](auto& one) { return !one.second.wire() || !one.second.wire()->met(); });
+void Mailbox::keep_promises() {
+  std::vector<c10::intrusive_ptr<WorkMessage>> promised;
+  {
+    std::lock_guard lock(mutex_);
+    for (const MessagePtr& message : outstanding()) {
+      if (message->work->is_promised()) promised.push_back(message->work);
+    }
+  }
+  for (const auto& work : promised) work->settle();
 }
 
 void Mailbox::abort(const std::string& reason) {

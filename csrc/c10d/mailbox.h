@@ -28,11 +28,14 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   /// Queues a send, or a receive.
   void post(MessagePtr message);
 
-  /// Moves what can be moved. True: something has.
-  bool drive();
-  /// For who waits for a message of that peer and has found nothing to move.
-  void sleep(int peer);
+  /// For who waits for a message of that peer (-1: of any): moves what can be moved until `over`, or a point in time.
+  void help(int peer, std::chrono::steady_clock::time_point end, c10::function_ref<bool()> over);
   int world_size() const { return rendezvous_.world_size; }
+  /// Whether that rank has come, and is of another process, as all are that messages have been exchanged with.
+  bool is_elsewhere(int rank);
+
+  /// Waits on the host for the messages that streams rely on.
+  void keep_promises();
 
   /// While a thread of the caller's moves what is under way, the worker does not.
   class Waiter {
@@ -65,7 +68,13 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   Peer& peer(int rank);
   template <typename Body>
   void guarded(Body body);
+  /// Moves what can be moved. True: something has.
+  bool drive();
   bool drive_locked();
+  bool move_own();
+  /// The one that tells of all that can be moved, as far as that peer or what is under way goes; null: there is none.
+  std::shared_ptr<Wire> only_wire(int peer);
+  bool serves_gpus();
   void post_send(MessagePtr message);
   void post_receive(MessagePtr message);
   void hand_over(const Arrival& arrival, MessagePtr receive);
@@ -75,6 +84,7 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   void check_abort();
   bool has_left(int rank) const override;
   bool is_busy() const;
+  bool has_work() const { return is_busy() || !on_gpus_.empty(); }
   void close(const std::string& reason);
   void end_unmatched();
   void end_all(const std::string& reason);
@@ -85,11 +95,13 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   const std::shared_ptr<Queue> queue_ = std::make_shared<Queue>();
   std::mutex mutex_;
   std::map<int, Peer> peers_;
-  std::list<MessagePtr> posted_;  ///< receives without a message, in order
-  std::list<Arrival> arrivals_;   ///< messages without a receive, in order
-  std::vector<MessagePtr> done_;  ///< to be completed once the lock is let go of
-  std::string closed_;            ///< why nothing can be posted; empty while it can
-  int own_ = 0;                   ///< arrivals from the rank itself
+  std::list<MessagePtr> posted_;                             ///< receives without a message, in order
+  std::list<Arrival> arrivals_;                              ///< messages without a receive, in order
+  std::list<std::pair<MessagePtr, MessagePtr>> own_moving_;  ///< sends to itself, with their receives
+  std::list<std::shared_ptr<CudaMessage>> on_gpus_;          ///< whose copies are not over
+  std::vector<MessagePtr> done_;                             ///< to be completed once the lock is let go of
+  std::string closed_;                                       ///< why nothing can be posted; empty while it can
+  int own_ = 0;                                              ///< arrivals from the rank itself
   std::atomic<int> waiters_{0};
   bool pumped_ = false;  ///< the worker sees to what is under way
   std::vector<std::weak_ptr<Team>> teams_;

@@ -131,7 +131,8 @@ bool Peer::put_answers() {
 }
 
 bool Peer::goes_whole(const Message& message) const {
-  return message.region.bytes() <= std::min(kWholeBytes, wire_ ? wire_->room() : kWholeBytes);
+  const size_t most = std::min(kWholeBytes, wire_ ? wire_->room() : kWholeBytes);
+  return message.region.bytes() <= most && message.is_ready();
 }
 
 bool Peer::put_new() {
@@ -140,6 +141,8 @@ bool Peer::put_new() {
     Message& message = *new_.front();
     const size_t bytes = message.region.bytes();
     const bool whole = goes_whole(message);
+    // What the GPU has yet to bring may go whole in a moment. It is offered where that would hold up another.
+    if (!whole && bytes <= kWholeBytes && new_.size() == 1 && !message.is_ready()) break;
     const FrameHead head{whole ? FrameHead::Kind::kWhole : FrameHead::Kind::kOffer,
                          message.tag,
                          message.id,
@@ -155,16 +158,20 @@ bool Peer::put_new() {
 
 bool Peer::put_parts() {
   bool moved = false;
-  while (!moving_.empty()) {
-    Message& message = *moving_.front();
+  for (auto next = moving_.begin(); next != moving_.end();) {
+    Message& message = **next;
+    if (message.moved == 0 && !message.is_ready()) {  // the GPU has yet to bring it
+      ++next;
+      continue;
+    }
     const Region part = message.region.cut(message.moved, wire_->room());
     const FrameHead head{FrameHead::Kind::kPart, message.tag, message.id, message.region.bytes(), part.bytes(), {}};
     if (!wire_->put(head, part)) break;
     moved = true;
     message.moved += part.bytes();
     if (message.moved < message.region.bytes()) continue;
-    desk_.finished(std::move(moving_.front()));
-    moving_.pop_front();
+    desk_.finished(std::move(*next));
+    next = moving_.erase(next);
   }
   return moved;
 }

@@ -57,6 +57,10 @@ class Peer {
   /// Everything that is under way.
   std::vector<MessagePtr> outstanding() const;
 
+  /// Whether the other has come, and is of another process.
+  bool is_elsewhere() const { return wire_ && wire_->met() && !wire_->is_local(); }
+  bool is_local() const { return wire_ && wire_->met() && wire_->is_local(); }
+
   /// Null: there is none yet.
   std::shared_ptr<Wire> wire() const { return wire_; }
 

@@ -3,6 +3,7 @@
 #include "c10d/process_group.h"
 
 #include <ATen/record_function.h>
+#include <c10/util/ScopeExit.h>
 
 #include <limits>
 
@@ -75,7 +76,7 @@ ProcessGroupPinned::ProcessGroupPinned(c10::intrusive_ptr<c10d::Store> store, in
   PINNEDPG_LOG(kInfo, kInit, "group '", options_->group_name, "': rank ", rank, " of ", size);
 }
 
-ProcessGroupPinned::~ProcessGroupPinned() { shutdown(); }
+ProcessGroupPinned::~ProcessGroupPinned() { leave(); }
 
 c10::intrusive_ptr<c10d::Backend::Options> ProcessGroupPinned::getBackendOptions() {
   return c10::make_intrusive<pinnedpg::Options>(*options_);
@@ -112,6 +113,16 @@ void ProcessGroupPinned::close(const std::string& reason) {
 }
 
 void ProcessGroupPinned::shutdown() {
+  const auto left = c10::make_scope_exit([this] { leave(); });
+  std::shared_ptr<Mailbox> mailbox;
+  {
+    std::lock_guard lock(mutex_);
+    if (!is_parents()) mailbox = mailbox_;
+  }
+  if (mailbox) mailbox->keep_promises();
+}
+
+void ProcessGroupPinned::leave() {
   bool unseen = false, called = false;
   std::shared_ptr<Mailbox> mailbox;
   {

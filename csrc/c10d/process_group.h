@@ -120,7 +120,8 @@ class ProcessGroupPinned final : public c10d::Backend {
 
   /// Every call under way or later, on every rank, raises. Not collective.
   void abort() override;
-  /// Leaves the group: a rank that still waits for this one is told so. Not collective; may be called again.
+  /// Leaves the group: a rank that still waits for this one is told so. Not collective; may be called again. First
+  /// waits on the host for the messages of GPUs whose works have been waited for.
   void shutdown() override;
 
  private:
@@ -186,6 +187,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   }
   WorkPtr exchange_all(Request& request, Regions inputs, Regions outputs, bool even);
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;
+  void leave();
   bool is_open();
   /// Under the lock: whether a call of one tensor has failed.
   bool has_aborted() const {

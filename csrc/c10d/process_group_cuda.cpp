@@ -26,15 +26,6 @@ int gpu_of(const Call::Leg& leg, const Tensors& tensors, int otherwise) {
   return otherwise;
 }
 
-CudaTeam::Streams current_streams(const std::vector<int>& gpus) {
-  CudaTeam::Streams streams;
-  for (const int gpu : gpus) {
-    const CurrentDevice current(gpu);
-    streams.emplace_back(gpu, current_stream(gpu));
-  }
-  return streams;
-}
-
 /// Whether the call is to be captured in a graph. Raises ValueError where it cannot be, as far as is known yet.
 bool are_captured(const CudaTeam::Streams& streams, const char* name, CudaTeam& team, bool uneven) {
   const bool captured = std::any_of(streams.begin(), streams.end(), [](const auto& one) {
@@ -90,7 +81,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_on_gpus(Request& request, Pl
                  ": a group with CUDA tensors must have at most ", kCudaSources, " tensors over all ranks; got ",
                  getSize() * members);
   const std::vector<int> gpus = request.tensors.gpus();
-  const CudaTeam::Streams streams = current_streams(gpus);
+  const CudaTeam::Streams streams = CudaTeam::current_streams(gpus);
   const bool captured = are_captured(streams, name, *team, next != nullptr);
   if (!captured) team->connect(name, request.timeout, gpus);
   Call call(request.memory);

@@ -2,12 +2,20 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "c10d/errors.h"
 #include "c10d/process_group.h"
+#include "c10d/torch_streams.h"
+#include "device/device.h"
 
 namespace pinnedpg {
 
 namespace {
 
 constexpr int kAnySource = -1;
+
+/// Whether the tensor is on a GPU whose streams can wait.
+bool can_wait_on_stream(const at::Tensor& tensor) {
+  return tensor.defined() && tensor.device().type() == gpu_type() && built_with_cuda() &&
+         CudaStream::can_wait(std::max<int>(tensor.device().index(), 0));
+}
 
 }  // namespace
 
@@ -44,16 +52,22 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::post(c10d::OpType op, const char
   PINNEDPG_CHECK(op == c10d::OpType::RECVANYSOURCE || (peer >= 0 && peer < getSize()), name,
                  ": the other rank must be one of the group, 0 to ", getSize() - 1, "; got ", peer);
   PINNEDPG_CHECK(tag >= 0, name, ": the tag must be 0 or more; got ", tag);
-  auto message = std::make_shared<Message>(name);
+  const std::shared_ptr<Mailbox> box = mailbox();
   const bool sends = op == c10d::OpType::SEND;
-  message->region = sends ? message->tensors.input(tensors[0]) : message->tensors.output(tensors[0]);
-  message->tensors.read();
+  const bool queued = !options_->host_waits && can_wait_on_stream(tensors[0]);
+  Tensors kept(name, std::pmr::get_default_resource(), !queued);
+  const Region region = sends ? kept.input(tensors[0]) : kept.output(tensors[0]);
+  kept.read();
+  auto message = std::make_shared<Message>(name);
+  message->dtype = dtype_label(kept.type());
+  message->cuda = queued ? std::make_shared<CudaMessage>(kept, region, sends) : nullptr;
+  message->region = queued ? message->cuda->on_host() : region;
+  if (!queued) message->tensors = std::move(kept);
   message->peer = peer;
   message->tag = tag;
-  message->dtype = dtype_label(message->tensors.type());
   message->timeout = options_->timeout;
-  const std::shared_ptr<Mailbox> box = mailbox();
-  auto work = c10::make_intrusive<WorkMessage>(box, peer, getRank(), op, name, title, message->timeout, tensors[0]);
+  auto work = c10::make_intrusive<WorkMessage>(box, peer, getRank(), op, name, title, message->timeout, tensors[0],
+                                               message->cuda);
   message->work = work;
   box->post(std::move(message));
   return note(work);

@@ -2,6 +2,7 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "c10d/torch_streams.h"
 
+#include <ATen/ATen.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "device/device.h"
@@ -32,6 +33,10 @@ bool may_use_gpus() { return built_with_cuda() && c10::impl::hasDeviceGuardImpl(
 void* current_stream(int gpu) { return torch_cuda().getStream(device_of(gpu)).native_handle(); }
 
 void* side_stream(int gpu) { return torch_cuda().getStreamFromGlobalPool(device_of(gpu)).native_handle(); }
+
+at::Tensor pinned_memory(int64_t bytes) {
+  return at::empty({bytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
+}
 
 std::vector<c10::Device> future_devices(const std::vector<int>& gpus) {
   std::vector<c10::Device> devices;

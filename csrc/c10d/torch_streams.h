@@ -2,6 +2,7 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 #include <c10/core/Stream.h>
 
@@ -20,6 +21,9 @@ void* current_stream(int gpu);
 
 /// One of torch's own streams, on which nobody waits for long.
 void* side_stream(int gpu);
+
+/// Host memory that all GPUs can use, from torch's own store of it. Raises where none can be had.
+at::Tensor pinned_memory(int64_t bytes);
 
 /// The devices of a future whose value is to be waited for on their streams.
 std::vector<c10::Device> future_devices(const std::vector<int>& gpus);

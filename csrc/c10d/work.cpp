@@ -41,16 +41,18 @@ void WorkPinned::wait_until(std::chrono::steady_clock::time_point end, std::chro
   std::unique_lock lock(mutex_);
   const auto done = [this] { return completed_; };
   while (!cv_.wait_until(lock, std::min(end, std::chrono::steady_clock::now() + kLookEvery), done)) {
-    if (std::chrono::steady_clock::now() >= end) {
-      throw c10::DistBackendError({__func__, __FILE__, __LINE__},
-                                  concat(name_, ": not done after ", timeout.count() / 1000.0,
-                                         " s, the time-out of this wait. The call itself goes on"));
-    }
+    if (std::chrono::steady_clock::now() >= end) throw_timed_out(timeout);
     lock.unlock();
     with_torch_errors(check_interrupts);
     lock.lock();
   }
   if (exception_) std::rethrow_exception(exception_);
+}
+
+void WorkPinned::throw_timed_out(std::chrono::milliseconds timeout) const {
+  throw c10::DistBackendError({__func__, __FILE__, __LINE__},
+                              concat(name_, ": not done after ", timeout.count() / 1000.0,
+                                     " s, the time-out of this wait. The call itself goes on"));
 }
 
 bool WorkPinned::isCompleted() {
@@ -73,11 +75,15 @@ float WorkPinned::getDuration() const {
 c10::intrusive_ptr<c10::ivalue::Future> WorkPinned::getFuture() {
   std::unique_lock lock(mutex_);
   if (future_) return future_;
-  future_ = c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()));
+  future_ = make_future();
   const bool over = over_;
   lock.unlock();
   if (over) settle_future();
   return future_;
+}
+
+c10::intrusive_ptr<c10::ivalue::Future> WorkPinned::make_future() const {
+  return c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()));
 }
 
 void WorkPinned::complete(std::exception_ptr error) {

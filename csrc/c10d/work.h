@@ -38,10 +38,12 @@ class WorkPinned : public c10d::Work {
 
  protected:
   const std::vector<at::Tensor>& outputs() const { return outputs_; }
+  virtual c10::intrusive_ptr<c10::ivalue::Future> make_future() const;
+  /// Completes the future, once the call is over.
+  virtual void settle_future();
+  [[noreturn]] void throw_timed_out(std::chrono::milliseconds timeout) const;
 
  private:
-  void settle_future();
-
   const char* name_;
   const uint64_t sequence_;
   const std::chrono::milliseconds timeout_;  ///< of the call

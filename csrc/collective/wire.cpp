@@ -57,6 +57,8 @@ void Wire::look_after(const char* operation) {
   watchdog_.give_up(concat(watchdog_.name_of(side_), " waits for ", watchdog_.name_of(1 - side_), ", ", fate));
 }
 
+void Wire::doze() { stream_.sleep({&their_put_, 1}, got_step_ + 1, 1); }
+
 void Wire::sleep() { stream_.sleep({&their_put_, 1}, got_step_ + 1); }
 
 }  // namespace pinnedpg

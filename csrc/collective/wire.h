@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 
@@ -54,12 +55,19 @@ class Wire final : private Guard {
 
   bool met() const { return staging_.member(1 - side_).presence.load() != Presence::kAbsent; }
 
+  /// Of one that has been met: whether it is of this process.
+  bool is_local() const { return staging_.member(1 - side_).process == staging_.member(side_).process; }
+
   /// For one that waits for the other side: raises GroupError when that is in vain.
   void look_after(const char* operation);
   void abort(const std::string& reason) { abort_group(staging_.control(), reason); }
 
   /// Sleeps until the other side has put or taken a frame, or a moment is over.
   void sleep();
+  /// A millisecond at most.
+  void doze();
+  /// From another thread: ends a sleep.
+  void rouse() { stream_.rouse(); }
 
  private:
   void patrol(std::span<Flag* const>, uint32_t) override {}
@@ -72,8 +80,8 @@ class Wire final : private Guard {
   HostStream stream_;
   Flag* const their_put_;
   Flag* const their_got_;
-  uint32_t put_step_;  ///< the last one
-  uint32_t got_step_;
+  uint32_t put_step_;               ///< the last one
+  std::atomic<uint32_t> got_step_;  ///< also read by who sleeps
 };
 
 }  // namespace pinnedpg

@@ -123,7 +123,9 @@ CudaStream::CudaStream(int device) {
   stream_ = stream;
 }
 
-CudaStream::~CudaStream() { (void)cudaStreamDestroy(stream_of(stream_)); }
+CudaStream::~CudaStream() {
+  if (owns_) (void)cudaStreamDestroy(stream_of(stream_));
+}
 
 bool CudaStream::can_wait(int device) noexcept {
   static std::mutex mutex;

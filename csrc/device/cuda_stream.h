@@ -37,6 +37,8 @@ class CudaStream final : public Stream {
  public:
   /// Raises SystemError.
   explicit CudaStream(int device);
+  /// A stream of someone else's, a cudaStream_t.
+  explicit CudaStream(void* stream) : stream_(stream), owns_(false) {}
   /// Whether the GPU has stream memory operations: else neither `arrive` nor `wait` can be called. Tries it, once.
   static bool can_wait(int device) noexcept;
   ~CudaStream() override;
@@ -58,6 +60,7 @@ class CudaStream final : public Stream {
 
  private:
   void* stream_ = nullptr;
+  const bool owns_ = true;
 };
 
 /// Makes that GPU the calling thread's current one for as long as this lives.

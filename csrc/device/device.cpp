@@ -40,6 +40,7 @@ void CudaEvent::hold(void*) const { throw_no_cuda("CUDA"); }
 bool CudaEvent::is_over() const { throw_no_cuda("CUDA"); }
 
 CudaStream::CudaStream(int) { throw_no_cuda("CUDA"); }
+bool CudaStream::can_wait(int) noexcept { return false; }
 CudaStream::~CudaStream() = default;
 void CudaStream::copy(const Region&, const Region&, Toward) { throw_no_cuda("CUDA"); }
 void CudaStream::reduce(const Region&, std::span<const Region>, Reduction, std::span<const double* const>) {

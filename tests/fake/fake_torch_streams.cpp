@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
 // torch's side of the GPU without a GPU: CPU tensors are queued, and the stream that their user works on is the host.
+//
+// FAKE_CUDA_BUSY_MS: read whenever it is asked for the current stream. Where it is set, that is a queue of the thread's
+// own, which is then busy for so long.
+#include <ATen/ATen.h>
+
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 #include <vector>
 
 #include "c10d/torch_streams.h"
@@ -14,7 +21,26 @@ c10::DeviceType gpu_type() { return c10::kCPU; }
 
 bool may_use_gpus() { return true; }
 
+namespace {
+
+/// A stream of the thread's own, which is busy for so long from now on.
+void* busy_stream(int milliseconds) {
+  static thread_local auto* const stream = new CudaStream(0);  // its work may outlive the thread
+  if (milliseconds > 0) {
+    auto* const flag = new Flag();
+    stream->wait({&flag, 1}, 1);
+    std::thread([flag, milliseconds] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+      flag->step.store(1);
+    }).detach();
+  }
+  return stream->handle();
+}
+
+}  // namespace
+
 void* current_stream(int) {
+  if (const char* const busy = std::getenv("FAKE_CUDA_BUSY_MS")) return busy_stream(std::atoi(busy));
   static const char* const given = std::getenv("FAKE_CUDA_CALLERS");
   static const size_t count = given != nullptr ? std::strtoul(given, nullptr, 10) : 0;
   if (count == 0) return nullptr;
@@ -25,6 +51,8 @@ void* current_stream(int) {
 }
 
 void* side_stream(int) { return nullptr; }
+
+at::Tensor pinned_memory(int64_t bytes) { return at::empty({bytes}, at::TensorOptions().dtype(at::kByte)); }
 
 std::vector<c10::Device> future_devices(const std::vector<int>&) { return {}; }
 

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The pinnedpg authors
+#include "c10d/cuda_message.h"
+
+#include <map>
+#include <new>
+
+#include "c10d/cuda_team.h"
+#include "c10d/torch_streams.h"
+
+namespace pinnedpg {
+
+namespace {
+
+/// Up to this size the flag lies in front of the bytes: torch makes pinned memory in powers of two.
+constexpr size_t kSmallBytes = 4 << 10;
+
+/// A stream beside one of the users', or (null) that for what has come: it holds copies alone, and none that waits.
+CudaStream& beside(int gpu, void* users, bool sends) {
+  static auto* const streams = new std::map<std::tuple<int, void*, bool>, std::unique_ptr<CudaStream>>;
+  static auto* const mutex = new std::mutex;  // never destroyed: the worker goes on
+  std::lock_guard lock(*mutex);
+  auto& stream = (*streams)[{gpu, users, sends}];
+  if (!stream) stream = std::make_unique<CudaStream>(gpu);
+  return *stream;
+}
+
+}  // namespace
+
+CudaMessage::CudaMessage(const Tensors& tensors, const Region& on_gpu, bool sends)
+    : sends_(sends), tensors_(tensors), gpu_region_(on_gpu), gpu_(tensors.gpus().at(0)), begin_(gpu_), end_(gpu_) {
+  const CurrentDevice current(gpu_);
+  void* const users = current_stream(gpu_);
+  PINNEDPG_CHECK(!is_captured(users), tensors.operation(), ": a message cannot be captured in a CUDA graph; got a ",
+                 "current stream that is being captured. Make the call outside of the graph");
+  const size_t bytes = on_gpu.bytes();
+  const size_t front = !sends && bytes < kSmallBytes ? sizeof(Flag) : 0;
+  host_ = pinned_memory(static_cast<int64_t>(front + bytes));
+  host_region_ = Region::flat(static_cast<std::byte*>(host_.data_ptr()) + front, bytes);
+  begin_.record(users);
+  if (sends) {
+    CudaStream& stream = beside(gpu_, users, true);
+    begin_.hold(stream.handle());
+    stream.copy(host_region_, gpu_region_, Toward::kStage);
+    end_.record(stream.handle());
+    queued_ = true;
+    return;
+  }
+  if (front == 0) flag_memory_ = pinned_memory(sizeof(Flag));
+  flag_ = new (front > 0 ? host_.data_ptr() : flag_memory_.data_ptr()) Flag();
+}
+
+bool CudaMessage::is_over() const {
+  if (over_ || !queued_) return over_;
+  const CurrentDevice current(gpu_);
+  return end_.is_over();
+}
+
+void CudaMessage::hold(void* stream) {
+  std::lock_guard lock(mutex_);
+  const CurrentDevice current(gpu_);
+  if (queued_) return end_.hold(stream);
+  begin_.hold(stream);
+  CudaStream users(stream);
+  users.wait({&flag_, 1}, 1);
+  queue_copy(users);
+}
+
+void CudaMessage::come(bool well) {
+  well_ = well;
+  if (flag_ != nullptr) flag_->step.store(1);  // before all else: the holder of the lock may wait for it
+  come_ = true;
+}
+
+bool CudaMessage::settle() {
+  try {
+    return dead_ || advance();
+  } catch (const SystemError&) {
+    dead_ = true;
+    throw;
+  }
+}
+
+bool CudaMessage::advance() {
+  if (!sends_ && !come_) return false;
+  if (!queued_) {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock) return false;
+    if (!queued_ && !well_) return true;
+    const CurrentDevice current(gpu_);
+    // What its stream waits for may need a later copy: until it is there none is queued.
+    if (!queued_ && !begin_.is_over()) return false;
+    if (!queued_) queue_copy(beside(gpu_, nullptr, false));
+  }
+  if (!is_over()) return false;
+  std::lock_guard lock(mutex_);
+  over_ = true;
+  tensors_ = Tensors(tensors_.operation());
+  if (!come_) return false;  // of a send: the bytes are yet to be read
+  host_ = flag_memory_ = at::Tensor();
+  return true;
+}
+
+void CudaMessage::queue_copy(CudaStream& stream) {
+  stream.copy(gpu_region_, host_region_, Toward::kRank);
+  if (tensors_.writes_back()) {
+    const CurrentStream current(gpu_, stream.handle());
+    tensors_.write_back();
+  }
+  end_.record(stream.handle());
+  queued_ = true;
+}
+
+}  // namespace pinnedpg
