@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parent
+RAW = [path.name for path in sorted(TESTS.glob("test_tp_*.py")) if "schedule" not in path.name]
 CLIENTS = "test_client_ddp.py test_client_fsdp.py test_client_dtensor.py test_client_zero.py"
 
 
@@ -93,3 +94,39 @@ def test_who_does_not_wait_reads_too_early(folder):
         folder, *MATRIX, "test_types and processes and 3", FAKE_CUDA_BREAK="end"
     )
     assert status == 1 and "must be" in printed
+
+
+def run_raw(folder, *words, **environment):
+    return run(folder, *words, FAKE_CUDA_TP="1", **environment)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("queues", ["0", "1"])
+def test_raw_api(folder, queues):
+    """With streams of GPUs in the place of host streams; with one queue for all of a GPU's, too."""
+    quick = ["-k", "not random or (test_random_calls and 7)"]
+    check(220, *run_raw(folder, "fake/test_tp_orders.py", *RAW, *quick, FAKE_CUDA_QUEUES=queues))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize("queues", ["0", "1", "3"])
+def test_raw_api_at_random(folder, queues):
+    words = ["test_tp_random.py", "-k", "test_random_calls"]
+    check(100, *run_raw(folder, *words, FAKE_CUDA_QUEUES=queues))
+
+
+ORDERS = {  # what is left out, and what then fails
+    "begin": "come_after and current",
+    "end": "are_there or be_overwritten and current",
+    "lane": "come_after and streams or are_there and streams",
+    "readers": "used_again",
+    "flags": "are_there and streams",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_raw_api_needs_every_order(folder, order):
+    words = ["fake/test_tp_orders.py", "-k", ORDERS[order]]
+    status, _, printed = run_raw(folder, *words, FAKE_CUDA_BREAK=order)
+    assert status == 1 and "AssertionError" in printed, printed[-3000:]

@@ -2,14 +2,23 @@
 # Copyright (c) 2026 The pinnedpg authors
 """A context with all that belongs to it, for tests. Nothing here waits for ever."""
 
+import os
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from tp_model import as_bytes
 
 from pinnedpg import tp
+
+# A fake GPU's streams in the place of HostStreams: see tests/test_fake_gpu.py.
+ON_FAKE_GPU = os.environ.get("FAKE_CUDA_TP") == "1"
+if ON_FAKE_GPU:
+    sys.path.append(str(Path(__file__).resolve().parent / "fake"))
+    import fake_streams
 
 KV, ID, VC, RS, Q = range(5)
 SECONDS = 10.0
@@ -47,7 +56,12 @@ class Rig:
             self.splits[type] = other
         named = {device for one in self.splits for device, _, _ in one} | set(more_devices)
         self.devices = sorted(named)
-        self.streams = {device: tp.HostStream(device) for device in self.devices}
+        stream = fake_streams.Stream if ON_FAKE_GPU else tp.HostStream
+        self.streams = {device: stream(device) for device in self.devices}
+        if ON_FAKE_GPU:  # the caller's streams
+            self.current = {device: stream(device) for device in self.devices}
+            for one in self.current.values():
+                one.make_current()
         self.buffers = [torch.zeros(size, dtype=torch.uint8) for size in buffer_bytes]
         by_ordinal = [self.streams.get(device, 0) for device in range(max(self.devices) + 1)]
         settings.setdefault("timeout", SECONDS)

@@ -9,7 +9,7 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "c10d/torch_streams.h"
+#include "device/torch_streams.h"
 #include "device/device.h"
 #include "memory/label.h"
 

@@ -17,6 +17,9 @@ int cuda_device_count() noexcept;
 /// until `unpin`. Locks the pages. Needs a GPU. Raises SystemError.
 void pin(void* data, size_t bytes);
 
+/// Whether a GPU can use that byte of host memory. Raises SystemError.
+bool is_pinned(const void* data);
+
 /// Undoes `pin(data, ...)`, once no GPU uses the memory any more. Raises SystemError.
 void unpin(void* data);
 

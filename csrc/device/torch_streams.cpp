@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
-#include "c10d/torch_streams.h"
+#include "device/torch_streams.h"
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -26,6 +26,8 @@ c10::Stream as_torch(int gpu, void* stream) {
 }  // namespace
 
 c10::DeviceType gpu_type() { return c10::kCUDA; }
+
+int gpu_of(const at::Tensor& tensor) { return tensor.is_cuda() ? tensor.device().index() : -1; }
 
 bool may_use_gpus() { return built_with_cuda() && c10::impl::hasDeviceGuardImpl(c10::kCUDA); }
 

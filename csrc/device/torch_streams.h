@@ -2,6 +2,7 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 #include <c10/core/Stream.h>
 
@@ -11,6 +12,9 @@ namespace pinnedpg {
 
 /// The type of the tensors whose calls are queued on streams.
 c10::DeviceType gpu_type();
+
+/// The GPU whose memory a tensor lies in; -1: none's.
+int gpu_of(const at::Tensor& tensor);
 
 /// Whether a rank may come to make calls with tensors on GPUs.
 bool may_use_gpus();
