@@ -116,17 +116,25 @@ def test_raw_api_at_random(folder, queues):
     check(100, *run_raw(folder, *words, FAKE_CUDA_QUEUES=queues))
 
 
+BEFORE = [
+    "inputs_come_after_their_stream",
+    "a_source_comes_after_its_devices_stream",
+    "sums_come_after_their_streams",
+]
+AFTER = ["outputs_are_there_on_both_streams", "inputs_may_be_overwritten_afterwards"]
 ORDERS = {  # what is left out, and what then fails
-    "begin": "come_after and current",
-    "end": "are_there or be_overwritten and current",
-    "lane": "come_after and streams or are_there and streams",
-    "readers": "used_again",
-    "flags": "are_there and streams",
+    "begin": [f"{name}[current]" for name in BEFORE],
+    "end": [f"{name}[current]" for name in AFTER],
+    "lane": [f"{name}[streams]" for name in BEFORE + AFTER],
+    "readers": ["a_buffer_is_used_again_after_its_readers"],
+    "flags": ["outputs_are_there_on_both_streams[streams]"],
 }
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_raw_api_needs_every_order(folder, order):
-    words = ["fake/test_tp_orders.py", "-k", ORDERS[order]]
-    status, _, printed = run_raw(folder, *words, FAKE_CUDA_BREAK=order)
-    assert status == 1 and "AssertionError" in printed, printed[-3000:]
+    words = [f"fake/test_tp_orders.py::test_{name}" for name in ORDERS[order]]
+    check(len(words), *run_raw(folder, *words))
+    status, passed, printed = run_raw(folder, *words, FAKE_CUDA_BREAK=order)
+    assert (status, passed) == (1, 0), printed[-3000:]
+    assert f"{len(words)} failed" in printed

@@ -36,7 +36,7 @@ class GpuLane final : public Stream {
   const int device_;
   CudaStream gpu_;
   bool ahead_ = false;
-  std::set<const Flag*> own_;    ///< moved by this stream, and so in its order
+  std::set<const Flag*> own_;   ///< moved by this stream, and so in its order
   std::vector<Flag*> awaited_;  ///< by the wait being queued
 };
 

@@ -89,13 +89,14 @@ bool GpuLeg::advance() {
 
 bool GpuLeg::watch() {
   common_->failure.check(name());
-  if (team_.is_done(rank_, step_)) return true;
   const auto now = std::chrono::steady_clock::now();
   if (!looked_) team_.watchdog(rank_).begin(name(), call_.timeout);
-  if (looked_ && now - *looked_ < kLookEvery) return false;
-  looked_ = now;
+  // The flag is the cheaper one to look at, but a last wait may come after it.
+  if (!team_.is_done(rank_, step_) && looked_ && now - *looked_ < kLookEvery) return false;
   const CurrentDevice current(lane_->device());
   if (end_->is_over()) return true;  // raises what has failed on the GPU
+  if (looked_ && now - *looked_ < kLookEvery) return false;
+  looked_ = now;
   team_.watchdog(rank_).patrol(team_.late(rank_, step_), step_);
   return false;
 }

@@ -71,7 +71,8 @@ std::vector<Flag*> Team::late(int rank, uint32_t step) const {
 }
 
 void Team::release() {
-  uint32_t step = staging_.put(0).issued.load();  // the largest that any leg waits for, since a leg waits for none beyond its own
+  uint32_t step =
+      staging_.put(0).issued.load();  // the largest that any leg waits for, since a leg waits for none beyond its own
   for (int rank = 0; rank < static_cast<int>(devices_.size()); ++rank) {
     for (const Flag* flag : {&staging_.put(rank), &staging_.got(rank)}) {
       const uint32_t issued = flag->issued.load();

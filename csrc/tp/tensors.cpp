@@ -83,8 +83,8 @@ Matrix written_matrix_of(const Argument& argument, const at::Tensor& tensor, int
   return matrix;
 }
 
-std::vector<Matrix> written_matrices_of(const char* function, const char* name,
-                                        const std::vector<at::Tensor>& tensors, const std::vector<int>& gpus) {
+std::vector<Matrix> written_matrices_of(const char* function, const char* name, const std::vector<at::Tensor>& tensors,
+                                        const std::vector<int>& gpus) {
   std::vector<Matrix> matrices;
   for (size_t i = 0; i < tensors.size(); ++i) {
     matrices.push_back(written_matrix_of({function, name, static_cast<int64_t>(i)}, tensors[i], gpus[i]));

@@ -33,8 +33,8 @@ struct Matrix {
 /// Where a tensor must lie that a call takes: on a GPU of that ordinal, or on the host.
 constexpr int kOnHost = -1;
 
-/// Reads a tensor's geometry. Raises ValueError unless it is a dense tensor, there, of one or more dimensions whose rows
-/// are contiguous and evenly spaced. What is to be written may not overlap itself.
+/// Reads a tensor's geometry. Raises ValueError unless it is a dense tensor, there, of one or more dimensions whose
+/// rows are contiguous and evenly spaced. What is to be written may not overlap itself.
 Matrix matrix_of(const Argument& argument, const at::Tensor& tensor, int gpu);
 Matrix written_matrix_of(const Argument& argument, const at::Tensor& tensor, int gpu);
 /// One GPU for each tensor.

@@ -37,7 +37,11 @@ def build():
         ignore=shutil.ignore_patterns("*.so", "__pycache__"),
     )
     compiler = shlex.split(os.environ.get("CXX", "c++"))
-    includes = [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests' / 'fake'}", f"-I{sysconfig.get_path('include')}"]
+    includes = [
+        f"-I{ROOT / 'csrc'}",
+        f"-I{ROOT / 'tests' / 'fake'}",
+        f"-I{sysconfig.get_path('include')}",
+    ]
     includes += [f"-isystem{path}" for path in cpp_extension.include_paths()]
     flags = ["-std=c++20", "-O2", "-g", "-fPIC", "-Wall", "-Wextra"]
     sources = sorted((ROOT / "tests" / "fake").glob("*.cpp"))

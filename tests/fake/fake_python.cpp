@@ -15,5 +15,4 @@ int fake_stream_query(void* stream) { return is_fake_stream_idle(stream) ? 1 : 0
 void* fake_stream_current(int device) { return fake_current_stream(device); }
 void fake_stream_set_current(int device, void* stream) { set_fake_current_stream(device, stream); }
 size_t fake_pinned() { return fake_pinned_bytes(); }
-
 }

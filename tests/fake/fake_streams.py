@@ -60,6 +60,7 @@ def current(device):
 def place(tensor, device):
     """Says that a tensor lies on that GPU; returns it."""
     library.fake_place(tensor.data_ptr(), device)
+    _kept.append(tensor)  # for ever: another at its address would lie there too
     return tensor
 
 

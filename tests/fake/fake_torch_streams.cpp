@@ -2,12 +2,11 @@
 // Copyright (c) 2026 The pinnedpg authors
 // torch's side of the GPU without a GPU: CPU tensors are queued, and the stream that their user works on is the host,
 // unless a test has made another one current.
-#include "device/torch_streams.h"
-
 #include <map>
 #include <mutex>
 
 #include "device/cuda_stream.h"
+#include "device/torch_streams.h"
 #include "fake_cuda.h"
 
 namespace pinnedpg {
