@@ -26,8 +26,8 @@ source = torch.randn(ROWS, 4 * HEAD_DIM)
 targets = [torch.empty(ROWS, 4 * HEAD_DIM, device=name) for name in names]
 tp.tp_broadcast(ctx, 0, source, tp.BROADCAST_KV, targets, HEAD_DIM)
 
-# Each device's heads to the whole matrix on every device. On GPUs the calls come in the order of the
-# streams; what a host device computes is the host's work, which waits before it reads.
+# Each device's heads to the whole matrix on every device. On GPUs the streams see to the order;
+# what a host device computes is the host's work, which waits before it reads.
 if not on_gpus:
     tp.tp_synchronize(ctx)
 heads = [targets[d][:, b * HEAD_DIM : e * HEAD_DIM] * 2 for d, b, e in SPLIT]

@@ -105,7 +105,7 @@ def run_raw(folder, *words, **environment):
 def test_raw_api(folder, queues):
     """With streams of GPUs in the place of host streams; with one queue for all of a GPU's, too."""
     quick = ["-k", "not random or (test_random_calls and 7)"]
-    check(220, *run_raw(folder, "fake/test_tp_orders.py", *RAW, *quick, FAKE_CUDA_QUEUES=queues))
+    check(300, *run_raw(folder, "fake/test_tp_orders.py", *RAW, *quick, FAKE_CUDA_QUEUES=queues))
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import torch
-from tp_rig import KV, ON_FAKE_GPU, RS, SECONDS, Q, Rig, even, same
+from tp_rig import KV, ON_FAKE_GPU, RS, SECONDS, Q, Rig, even, on_threads, same
 
 from pinnedpg import tp
 
@@ -183,3 +183,24 @@ def test_streams_of_host_devices_and_of_gpus_do_not_mix():
             tp.make_tp_context(*[even([0, 1])] * 5, [], mixed)
     with pytest.raises(ValueError, match=r"streams\[0\] must be 0 or a HostStream that is alive"):
         tp.make_tp_context(*[even([0])] * 5, [], [fake_streams.Stream(1)])
+
+
+def test_two_contexts_share_streams_from_two_threads():
+    streams, split = [fake_streams.Stream(device) for device in range(2)], even([0, 1])
+    for stream in streams:
+        stream.make_current()
+    handles = [
+        tp.make_tp_context(*[split] * 5, [torch.zeros(64)], streams, timeout=SECONDS)
+        for _ in range(2)
+    ]
+    targets = [[torch.zeros(8) for _ in range(2)] for _ in handles]
+
+    def drive(i):
+        for value in range(200):
+            tp.tp_broadcast(handles[i], 0, torch.full((8,), float(value)), KV, targets[i], 1)
+
+    on_threads(lambda: drive(0), lambda: drive(1))
+    for handle in handles:
+        tp.tp_synchronize(handle, timeout=SECONDS)
+        tp.free_tp_context(handle)
+    assert all((target == 199).all() for group in targets for target in group)
