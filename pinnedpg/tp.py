@@ -32,6 +32,11 @@ beside a GPU:
 
 A call keeps its tensors alive until it is done.
 
+**GPUs.** Where `streams` are CUDA's (`torch.cuda.Stream(device).cuda_stream`), tensors lie on the
+GPUs of their shares (a broadcast's source may lie on the host too). A call comes after the work on
+its devices' current streams and on the context's, and both come after it: no wait is needed between
+calls and kernels, only before the host reads. docs/gpus.md says what else differs.
+
 **Legs.** With `t_device=-1` a call does its part for every device of the context. With
 `t_device=d` it does device d's alone, its *leg*, so that a host thread per device may drive it:
 each device that takes part makes the call once, with the same arguments otherwise, at any time
@@ -46,8 +51,6 @@ issued.
 raised before anything is queued and the context goes on. RuntimeError is a failure of work that was
 queued: the next call, `tp_synchronize` and `synchronize` raise it, and the context can then only be
 freed. The GIL is released everywhere; any thread may call.
-
-CUDA tensors and streams are not supported yet.
 """
 
 import atexit
@@ -117,8 +120,9 @@ def make_tp_context(
         q_split: Of query heads.
         pinned_temp: The host buffers: contiguous CPU tensors of any shape and dtype, each with its
             own size, that share no memory. The context keeps them alive.
-        streams: By device ordinal: a `HostStream` or its handle; 0 or None for a device that is not
-            used. The context keeps them alive.
+        streams: By device ordinal: a `HostStream` or its handle, which the context keeps alive, or
+            a GPU's `torch.cuda.Stream(device).cuda_stream`; all of one kind. 0 or None for a device
+            that is not used.
         multithreaded: See `tp_set_multithreaded`.
         timeout: Seconds that a leg waits for its peers before the context fails; None: 600.
 
@@ -128,8 +132,9 @@ def make_tp_context(
     Raises:
         ValueError: A split's shares do not follow one another from 0, end before they begin or name
             a device without a stream; a buffer is no contiguous CPU tensor or overlaps another; a
-            stream is unknown or another device's; there is no stream at all; the time-out is not
-            positive.
+            stream is unknown or another device's, or a GPU's that has no stream memory operations;
+            streams of both kinds, or none; the time-out is not positive.
+        RuntimeError: A buffer cannot be pinned for the GPUs.
 
     Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp. There, buffers are not kept alive, all have
     the size of the last, and nothing is checked. The keyword-only arguments are ours.

@@ -13,6 +13,7 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent
 SHARED = {"FAKE_CUDA_SHARED": "1"}  # so no call is fused
+RAW = [path.name for path in sorted(TESTS.glob("test_tp_*.py")) if "schedule" not in path.name]
 CLIENTS = "test_client_ddp.py test_client_fsdp.py test_client_dtensor.py test_client_zero.py"
 
 
@@ -154,3 +155,47 @@ def test_who_does_not_wait_reads_too_early(folder):
         folder, *MATRIX, "test_types and processes and 3", FAKE_CUDA_BREAK="end"
     )
     assert status == 1 and "must be" in printed
+
+
+def run_raw(folder, *words, **environment):
+    return run(folder, *words, FAKE_CUDA_TP="1", **environment)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("queues", ["0", "1"])
+def test_raw_api(folder, queues):
+    """With streams of GPUs in the place of host streams; with one queue for all of a GPU's, too."""
+    quick = ["-k", "not random or (test_random_calls and 7)"]
+    check(300, *run_raw(folder, "fake/test_tp_orders.py", *RAW, *quick, FAKE_CUDA_QUEUES=queues))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize("queues", ["0", "1", "3"])
+def test_raw_api_at_random(folder, queues):
+    words = ["test_tp_random.py", "-k", "test_random_calls"]
+    check(100, *run_raw(folder, *words, FAKE_CUDA_QUEUES=queues))
+
+
+BEFORE = [
+    "inputs_come_after_their_stream",
+    "a_source_comes_after_its_devices_stream",
+    "sums_come_after_their_streams",
+]
+AFTER = ["outputs_are_there_on_both_streams", "inputs_may_be_overwritten_afterwards"]
+ORDERS = {  # what is left out, and what then fails
+    "begin": [f"{name}[current]" for name in BEFORE],
+    "end": [f"{name}[current]" for name in AFTER],
+    "lane": [f"{name}[streams]" for name in BEFORE + AFTER],
+    "readers": ["a_buffer_is_used_again_after_its_readers"],
+    "flags": ["outputs_are_there_on_both_streams[streams]"],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_raw_api_needs_every_order(folder, order):
+    words = [f"fake/test_tp_orders.py::test_{name}" for name in ORDERS[order]]
+    check(len(words), *run_raw(folder, *words))
+    status, passed, printed = run_raw(folder, *words, FAKE_CUDA_BREAK=order)
+    assert (status, passed) == (1, 0), printed[-3000:]
+    assert f"{len(words)} failed" in printed

@@ -16,7 +16,7 @@ LAYERS = {"base": 0, "memory": 1, "device": 2, "collective": 3, "c10d": 4, "tp":
 MODULE_LAYER = 5
 TORCH = re.compile(r"<(torch|ATen|c10)/")
 PYBIND = re.compile(r"<(pybind11/|torch/(extension|python)\.h|torch/csrc/utils/pybind\.h)")
-MAY_KNOW_TORCH = re.compile(r"(c10d/|tp/|device/reduce|device/device\.|module\w*\.)")
+MAY_KNOW_TORCH = re.compile(r"(c10d/|tp/|device/(reduce|device\.|torch_)|module\w*\.)")
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
 

@@ -213,7 +213,7 @@ WRONG_KINDS = {
     "context: timeout": (lambda c: make(timeout=[]), TypeError, r"make_tp_context: timeout must be None or a number .*; got \[\]"),
     "context: multithreaded": (lambda c: make(multithreaded="x"), TypeError, "make_tp_context: multithreaded must be a bool; got 'x'"),
     "stream: device": (lambda c: tp.HostStream("cpu"), TypeError, "HostStream: device must be an int; got 'cpu'"),
-    "stream: timeout": (lambda c: c.streams[0].synchronize("x"), TypeError, "HostStream.synchronize: timeout must be None or"),
+    "stream: timeout": (lambda c: tp.HostStream(0).synchronize("x"), TypeError, "HostStream.synchronize: timeout must be None or"),
     "barrier: threads": (lambda c: tp.Barrier(2.5), TypeError, "Barrier: num_threads must be an int; got 2.5"),
     "barrier: reset": (lambda c: tp.Barrier(2).reset(HUGE), ValueError, "Barrier.reset: num_threads must fit into 32 bits"),
     "barrier: timeout": (lambda c: tp.Barrier(1).arrive_and_wait(timeout="x"), TypeError, "Barrier.arrive_and_wait: timeout must be None or"),

@@ -6,7 +6,18 @@ import time
 
 import pytest
 import torch
-from tp_rig import ID, KV, SECONDS, Q, Rig, by_caller_and_by_threads, even, on_threads, same
+from tp_rig import (
+    ID,
+    KV,
+    ON_FAKE_GPU,
+    SECONDS,
+    Q,
+    Rig,
+    by_caller_and_by_threads,
+    even,
+    on_threads,
+    same,
+)
 
 from pinnedpg import tp
 
@@ -97,8 +108,9 @@ def test_a_leg_that_never_comes_is_named(multithreaded):
         assert time.monotonic() - begin < 5
         with pytest.raises(RuntimeError, match="tp_broadcast: the context has failed: tp_gather"):
             rig.broadcast(torch.ones(4))
-        with pytest.raises(RuntimeError, match="for device 3"):
-            rig.streams[0].synchronize(SECONDS)
+        if not ON_FAKE_GPU:  # whose streams keep no errors
+            with pytest.raises(RuntimeError, match="for device 3"):
+                rig.streams[0].synchronize(SECONDS)
         rig.streams[0].synchronize(SECONDS)  # raised once
 
 

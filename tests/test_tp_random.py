@@ -3,7 +3,6 @@
 """Random calls of pinnedpg.tp against the contract in tp_model.py."""
 
 import random
-import time
 
 import pytest
 import torch
@@ -33,23 +32,28 @@ def random_split(rng, devices):
 class Walk:
     """Random calls on one context, queued for real; the model does each at once."""
 
+    Rig = Rig
+    devices = range(6)
+
     def __init__(self, seed):
         self.rng = rng = random.Random(seed)
         self.generator = torch.Generator().manual_seed(seed)
-        devices = rng.sample(range(6), rng.randint(1, 4))
+        devices = rng.sample(self.devices, rng.randint(1, min(4, len(self.devices))))
         splits = {type: random_split(rng, devices) for type in range(5)}
         sizes = [rng.choice([1 << 12, 1 << 14, 3 << 16]) for _ in range(rng.randint(1, 3))]
-        self.rig = Rig(splits[0], sizes, devices, splits=splits, multithreaded=rng.random() < 0.3)
+        self.rig = self.Rig(
+            splits[0], sizes, devices, splits=splits, multithreaded=rng.random() < 0.3
+        )
         self.model = Model(self.rig.splits, self.rig.buffers)
         self.expected = []  # (what is written, what it must become, which call)
         self.legs = []  # calls by legs that are not all issued yet: (devices, function)
         self.calls = 0
 
-    def tensor(self, rows, cols, dtype):
+    def tensor(self, rows, cols, dtype, device):
         """Small integers, at times with gaps between rows."""
         gap = self.rng.choice([0, 0, 0, 3])
         data = torch.randint(0, 3, (rows, cols + gap), generator=self.generator).to(dtype)
-        return data[:, gap:]
+        return self.rig.put(data, device)[:, gap:]
 
     def note(self, name, written, expected):
         for index, pair in enumerate(zip(written, expected, strict=True)):
@@ -60,17 +64,17 @@ class Walk:
             self.rng.choice([1, 2, 5, 40]), self.rig.buffers[buffer].numel() // max(row_bytes, 1)
         )
 
-    def source(self, buffer, rows, cols, dtype):
-        """A fresh tensor, or one that lies in this buffer or another."""
+    def source(self, buffer, rows, cols, dtype, device):
+        """A fresh tensor on that device, or one that lies in this buffer or another."""
         bytes = rows * cols * dtype.itemsize
         where = self.rng.choice(["fresh"] * 3 + ["here", "across", "there"])
         if where == "fresh" or bytes == 0:
-            fresh = self.tensor(rows, cols, dtype)
+            fresh = self.tensor(rows, cols, dtype, device)
             return fresh, fresh
         other = buffer if where != "there" else self.rng.randrange(len(self.rig.buffers))
         room = self.rig.buffers[other].numel() - bytes
         if room < 0:
-            return self.source(buffer, rows, cols, dtype)
+            return self.source(buffer, rows, cols, dtype, device)
         offset = 0 if where == "here" else self.rng.randint(0, room) // 16 * 16
         pair = [
             buffers[other][offset : offset + bytes].view(dtype).view(rows, cols)
@@ -82,12 +86,14 @@ class Walk:
         type, buffer, dtype = self.any_type(), self.any_buffer(), self.rng.choice(DTYPES)
         cols = self.rng.choice([1, 3, 32])
         rows = self.rows_that_fit(buffer, cols * dtype.itemsize)
-        source, models = self.source(buffer, rows, cols, dtype)
         split = self.rig.splits[type]
-        targets = [self.tensor(rows, cols, dtype) for _ in split]
+        maker = self.rng.randrange(len(split))
+        source, models = self.source(buffer, rows, cols, dtype, split[maker][0])
+        targets = [self.tensor(rows, cols, dtype, device) for device, _, _ in split]
         if source is models and self.rng.random() < 0.3:
-            targets[self.rng.randrange(len(split))] = source
-        self.note("broadcast", targets, self.model.broadcast(buffer, models.clone(), type, targets))
+            targets[maker] = source
+        models = models.cpu().clone()
+        self.note("broadcast", targets, self.model.broadcast(buffer, models, type, targets))
         arguments = (self.rig.handle, buffer, source, type, targets, 1)
         self.issue({device for device, _, _ in split}, lambda d: tp.tp_broadcast(*arguments, d))
 
@@ -97,14 +103,12 @@ class Walk:
         dim, split = self.rng.choice([1, 2, 16]), self.rig.splits[type]
         width = split[-1][2] * dim
         rows = self.rows_that_fit(buffer, width * dtype.itemsize)
-        inputs = [self.tensor(rows, (end - begin) * dim, dtype) for _, begin, end in split]
+        inputs = [self.tensor(rows, (end - begin) * dim, dtype, d) for d, begin, end in split]
         readers = self.rig.splits[target] if target >= 0 else []
-        targets = [self.tensor(rows, width, dtype) for _ in readers]
-        self.note(
-            f"gather to {target}",
-            targets,
-            self.model.gather(buffer, inputs, type, targets, target, dim),
-        )
+        targets = [self.tensor(rows, width, dtype, device) for device, _, _ in readers]
+        parts = [part.cpu() for part in inputs]
+        expected = self.model.gather(buffer, parts, type, targets, target, dim)
+        self.note(f"gather to {target}", targets, expected)
         arguments = [self.rig.handle, buffer, inputs, type, targets, target, dim]
         devices = {device for device, _, _ in [*split, *readers]}
         if self.rng.random() < 0.2:
@@ -119,10 +123,17 @@ class Walk:
         )
         most = self.rig.buffers[buffer].numel() // dtype.itemsize
         size = min(most, self.rng.choice([1, 17, 1000, 1 << 16]))
-        tensors, residuals = ([self.tensor(1, size, dtype) for _ in range(count)] for _ in range(2))
+        devices = [self.rng.choice(self.rig.devices) for _ in range(count)]
+        tensors, residuals = (
+            [self.tensor(1, size, dtype, device) for device in devices] for _ in range(2)
+        )
         if self.rng.random() < 0.2:
-            residuals[self.rng.randrange(count)] = self.rng.choice(tensors)
-        self.note("all_reduce", residuals, self.model.all_reduce(tensors, residuals))
+            place = self.rng.randrange(count)
+            there = [t for t, device in zip(tensors, devices, strict=True)
+                     if device == devices[place]]  # fmt: skip
+            residuals[place] = self.rng.choice(there)
+        parts, sums = ([x.cpu() for x in group] for group in (tensors, residuals))
+        self.note("all_reduce", residuals, self.model.all_reduce(parts, sums))
         self.flush()
         tp.tp_all_reduce(self.rig.handle, buffer, tensors, residuals)
 
@@ -162,14 +173,13 @@ class Walk:
     def delay(self):
         if self.rng.random() < 0.05:
             seconds = self.rng.choice([0, 0, 0.0005, 0.002])
-            stream = self.rig.streams[self.rng.choice(self.rig.devices)]
-            stream.submit(lambda: time.sleep(seconds))
+            self.rig.delay(self.rng.choice(self.rig.devices), seconds)
 
     def check(self):
         self.flush()
         self.rig.sync()
         for written, expected, call in self.expected:
-            assert same(written, expected), call
+            assert same(written.cpu(), expected), call
         for buffer, expected in zip(self.rig.buffers, self.model.buffers, strict=True):
             assert torch.equal(as_bytes(buffer), expected), f"call {self.calls}, buffer"
         self.expected = []

@@ -2,14 +2,23 @@
 # Copyright (c) 2026 The pinnedpg authors
 """A context with all that belongs to it, for tests. Nothing here waits for ever."""
 
+import os
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from tp_model import as_bytes
 
 from pinnedpg import tp
+
+# A fake GPU's streams in the place of HostStreams: see tests/test_fake_gpu.py.
+ON_FAKE_GPU = os.environ.get("FAKE_CUDA_TP") == "1"
+if ON_FAKE_GPU:
+    sys.path.append(str(Path(__file__).resolve().parent / "fake"))
+    import fake_streams
 
 KV, ID, VC, RS, Q = range(5)
 SECONDS = 10.0
@@ -47,11 +56,23 @@ class Rig:
             self.splits[type] = other
         named = {device for one in self.splits for device, _, _ in one} | set(more_devices)
         self.devices = sorted(named)
-        self.streams = {device: tp.HostStream(device) for device in self.devices}
+        self.streams = {device: self.stream(device) for device in self.devices}
+        if ON_FAKE_GPU:  # the caller's streams
+            self.current = {device: self.stream(device) for device in self.devices}
+            for one in self.current.values():
+                one.make_current()
         self.buffers = [torch.zeros(size, dtype=torch.uint8) for size in buffer_bytes]
-        by_ordinal = [self.streams.get(device, 0) for device in range(max(self.devices) + 1)]
+        handles = {device: stream.cuda_stream for device, stream in self.streams.items()}
+        by_ordinal = [handles.get(device, 0) for device in range(max(self.devices) + 1)]
         settings.setdefault("timeout", SECONDS)
         self.handle = tp.make_tp_context(*self.splits, self.buffers, by_ordinal, **settings)
+
+    def stream(self, device):
+        return fake_streams.Stream(device) if ON_FAKE_GPU else tp.HostStream(device)
+
+    def put(self, tensor, device):
+        """The tensor as it is on that device."""
+        return tensor
 
     def __enter__(self):
         return self
@@ -72,7 +93,8 @@ class Rig:
 
     def broadcast(self, source, type=KV, buffer=0, targets=None, **more):
         if targets is None:
-            targets = [torch.zeros_like(source) for _ in self.splits[type]]
+            zeros = torch.zeros(source.shape, dtype=source.dtype)
+            targets = [self.put(zeros.clone(), device) for device, _, _ in self.splits[type]]
         tp.tp_broadcast(self.handle, buffer, source, type, targets, 1, **more)
         return targets
 
@@ -80,16 +102,19 @@ class Rig:
         if outputs is None:
             whole = (inputs[0].shape[0], self.splits[type][-1][2] * dim)
             shares = self.splits[target] if target >= 0 else []
-            outputs = [torch.zeros(whole, dtype=inputs[0].dtype) for _ in shares]
+            zeros = torch.zeros(whole, dtype=inputs[0].dtype)
+            outputs = [self.put(zeros.clone(), device) for device, _, _ in shares]
         tp.tp_gather(self.handle, buffer, inputs, type, outputs, target, dim, **more)
         return outputs
 
     def inputs(self, rows=3, type=KV, dim=1, dtype=torch.half, value=None):
         """A tensor for each share, of small integers or of that value."""
-        shapes = [(rows, (end - begin) * dim) for _, begin, end in self.splits[type]]
-        if value is not None:
-            return [torch.full(shape, value, dtype=dtype) for shape in shapes]
-        return [torch.randint(0, 9, shape).to(dtype) for shape in shapes]
+        inputs = []
+        for device, begin, end in self.splits[type]:
+            shape = (rows, (end - begin) * dim)
+            made = torch.randint(0, 9, shape) if value is None else torch.full(shape, value)
+            inputs.append(self.put(made.to(dtype), device))
+        return inputs
 
 
 def same(one, other):

@@ -6,7 +6,7 @@
 #include <new>
 
 #include "c10d/cuda_team.h"
-#include "c10d/torch_streams.h"
+#include "device/torch_streams.h"
 
 namespace pinnedpg {
 
@@ -25,6 +25,12 @@ CudaStream& beside(int gpu, void* users, bool sends) {
   return *stream;
 }
 
+/// Of the host, from torch's cache of what is pinned.
+at::Tensor pinned_memory(size_t bytes) {
+  const auto options = at::TensorOptions().dtype(at::kByte).pinned_memory(gpu_type() == c10::kCUDA);
+  return at::empty({static_cast<int64_t>(bytes)}, options);
+}
+
 }  // namespace
 
 CudaMessage::CudaMessage(const Tensors& tensors, const Region& on_gpu, bool sends)
@@ -35,7 +41,7 @@ CudaMessage::CudaMessage(const Tensors& tensors, const Region& on_gpu, bool send
                  "current stream that is being captured. Make the call outside of the graph");
   const size_t bytes = on_gpu.bytes();
   const size_t front = !sends && bytes < kSmallBytes ? sizeof(Flag) : 0;
-  host_ = pinned_memory(static_cast<int64_t>(front + bytes));
+  host_ = pinned_memory(front + bytes);
   host_region_ = Region::flat(static_cast<std::byte*>(host_.data_ptr()) + front, bytes);
   begin_.record(users);
   if (sends) {

@@ -8,11 +8,11 @@
 #include <thread>
 
 #include "base/interrupt.h"
-#include "c10d/torch_streams.h"
 #include "device/device.h"
 #include "device/host_wait_stream.h"
 #include "device/pinned.h"
 #include "device/threads.h"
+#include "device/torch_streams.h"
 
 namespace pinnedpg {
 

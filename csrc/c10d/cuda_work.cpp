@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "c10d/errors.h"
-#include "c10d/torch_streams.h"
+#include "device/torch_streams.h"
 
 namespace pinnedpg {
 

@@ -10,7 +10,7 @@
 #include "base/interrupt.h"
 #include "c10d/errors.h"
 #include "c10d/mailbox.h"
-#include "c10d/torch_streams.h"
+#include "device/torch_streams.h"
 
 namespace pinnedpg {
 

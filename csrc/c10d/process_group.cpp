@@ -10,9 +10,9 @@
 #include "base/limit.h"
 #include "base/log.h"
 #include "c10d/errors.h"
-#include "c10d/torch_streams.h"
 #include "collective/collectives.h"
 #include "device/device.h"
+#include "device/torch_streams.h"
 
 namespace pinnedpg {
 

@@ -2,8 +2,8 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "c10d/errors.h"
 #include "c10d/process_group.h"
-#include "c10d/torch_streams.h"
 #include "device/device.h"
+#include "device/torch_streams.h"
 
 namespace pinnedpg {
 

@@ -9,8 +9,8 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "c10d/torch_streams.h"
 #include "device/device.h"
+#include "device/torch_streams.h"
 #include "memory/label.h"
 
 namespace pinnedpg {

@@ -101,7 +101,7 @@ bool Communicator::queue_puts(const Call& call, const Exchange& exchange, size_t
   }
   // All have read what the slot (or the image) held before.
   const uint32_t last_use = exchange.image.empty() ? step - staging_.geometry().depth : step - 1;
-  if (!siblings_.empty()) await_issued(&Member::issued_got, last_use);
+  if (!siblings_.empty()) await_issued(gots_, last_use);
   if (!stream.wait(gots_, last_use)) return false;
   const Round round(exchange, staging_, chunk);
   for (const auto& [shard, from] : exchange.puts) {
@@ -109,7 +109,6 @@ bool Communicator::queue_puts(const Call& call, const Exchange& exchange, size_t
     if (part.bytes() > 0) stream.copy(round.staged(rank, shard, step, part.bytes()), part, Toward::kStage);
   }
   stream.arrive(*puts_[static_cast<size_t>(rank)], step);
-  if (!siblings_.empty()) staging_.member(rank).issued_put.store(step, std::memory_order_release);
   return true;
 }
 
@@ -118,7 +117,7 @@ bool Communicator::queue_gets(Call& call, const Exchange& exchange, size_t chunk
   const auto rank = static_cast<size_t>(first_rank_) + call.at.member;
   // Own puts too: a get may overwrite in place what is still being put.
   const std::span<Flag* const> awaited = exchange.meets ? std::span<Flag* const>(puts_) : std::span(&puts_[rank], 1);
-  if (!siblings_.empty()) await_issued(&Member::issued_put, step);
+  if (!siblings_.empty()) await_issued(puts_, step);
   if (!stream.wait(awaited, step)) return false;
   if (!call.at.compared && exchange.meets) compare_labels(call);
   const Round round(exchange, staging_, chunk);
@@ -133,7 +132,6 @@ bool Communicator::queue_gets(Call& call, const Exchange& exchange, size_t chunk
     }
   }
   stream.arrive(*gots_[rank], step);
-  if (!siblings_.empty()) staging_.member(static_cast<int>(rank)).issued_got.store(step, std::memory_order_release);
   return true;
 }
 

@@ -77,12 +77,14 @@ class Communicator {
   int local_count() const { return local_count_; }
   bool is_local(int rank) const { return rank >= first_rank_ && rank < first_rank_ + local_count_; }
   uint64_t call_count() const { return calls_; }
+  /// The last one queued.
+  uint32_t got_step() const { return got_step_; }
 
  private:
   void begin(Call& call);
   void enter(Call& call);
   void find_siblings();
-  void await_issued(std::atomic<uint32_t> Member::* issued, uint32_t step);
+  void await_issued(const std::vector<Flag*>& flags, uint32_t step);
   void find_factors(const Label& label, size_t place);
   [[noreturn]] void misfit(size_t rank, size_t place);
   bool move(Call& call, std::span<const Lanes> lanes);

@@ -31,9 +31,9 @@ void Communicator::find_siblings() {
 
 /// A GPU has few queues for all the streams of a process. What waits at the head of one holds up all that was queued
 /// there later, so nothing may wait that was queued before what it waits for.
-void Communicator::await_issued(std::atomic<uint32_t> Member::* issued, uint32_t step) {
+void Communicator::await_issued(const std::vector<Flag*>& flags, uint32_t step) {
   for (const int rank : siblings_) {
-    while (!reached((staging_.member(rank).*issued).load(std::memory_order_acquire), step)) {
+    while (!flags[static_cast<size_t>(rank)]->is_issued(step)) {
       watchdog_.check_abort();
       check_interrupts();
       std::this_thread::yield();

@@ -27,6 +27,12 @@ void pin(void* data, size_t bytes) {
              "pin: cannot pin ", bytes, " bytes at ", data);
 }
 
+bool is_pinned(const void* data) {
+  cudaPointerAttributes attributes{};
+  check_cuda(cudaPointerGetAttributes(&attributes, data), "cudaPointerGetAttributes", "pin: cannot ask about ", data);
+  return attributes.type == cudaMemoryTypeHost;
+}
+
 void unpin(void* data) {
   check_cuda(cudaHostUnregister(data), "cudaHostUnregister", "unpin: cannot unpin the memory at ", data);
 }

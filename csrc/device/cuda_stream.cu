@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
 #include <cuda.h>
+#include <sys/mman.h>
 
 #include <map>
+#include <memory>
 #include <mutex>
 #include <new>
 
 #include "device/cuda_check.h"
 #include "device/cuda_stream.h"
+#include "device/device.h"
+#include "device/host_copy.h"
 #include "device/reduce_cuda.h"
 
 namespace pinnedpg {
@@ -63,6 +67,10 @@ class AnyCapture {
   cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
+Region row_of(const Region& region, size_t row) {
+  return Region::flat(region.data + row * region.pitch, region.row_bytes);
+}
+
 /// What a query has found.
 bool is_done(cudaError_t state, const char* call) {
   if (state == cudaErrorNotReady) {
@@ -111,7 +119,7 @@ bool CudaEvent::is_over() const {
   return is_done(cudaEventQuery(static_cast<cudaEvent_t>(event_)), "cudaEventQuery");
 }
 
-CudaStream::CudaStream(int device) {
+CudaStream::CudaStream(int device) : owned_(true) {
   const CurrentDevice current(device);
   int least = 0, greatest = 0;
   check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange",
@@ -123,8 +131,10 @@ CudaStream::CudaStream(int device) {
   stream_ = stream;
 }
 
+CudaStream::CudaStream(void* stream) : stream_(stream), owned_(false) {}
+
 CudaStream::~CudaStream() {
-  if (owns_) (void)cudaStreamDestroy(stream_of(stream_));
+  if (owned_) (void)cudaStreamDestroy(stream_of(stream_));
 }
 
 bool CudaStream::can_wait(int device) noexcept {
@@ -151,9 +161,13 @@ bool CudaStream::can_wait(int device) noexcept {
   return known[device];
 }
 
-void CudaStream::copy(const Region& dst, const Region& src, Toward) {
+void CudaStream::copy(const Region& dst, const Region& src, Toward toward) {
   if (dst.bytes() == 0) return;
   const bool flat = dst.is_flat() && src.is_flat();
+  if (!flat && src.pitch < src.row_bytes) {  // rows that overlap, as of an expanded tensor
+    for (size_t row = 0; row < dst.rows; ++row) copy(row_of(dst, row), row_of(src, row), toward);
+    return;
+  }
   const cudaError_t error =
       flat ? cudaMemcpyAsync(dst.data, src.data, dst.bytes(), cudaMemcpyDefault, stream_of(stream_))
            : cudaMemcpy2DAsync(dst.data, dst.pitch, src.data, src.pitch, dst.row_bytes, dst.rows, cudaMemcpyDefault,
@@ -172,6 +186,21 @@ void CudaStream::arrive(Flag& flag, uint32_t step) {
   driver().check(
       driver().write_value(stream_of(stream_), device_address(&flag.step), step, CU_STREAM_WRITE_VALUE_DEFAULT),
       "cuStreamWriteValue32");
+  flag.issued.store(step, std::memory_order_release);
+}
+
+void CudaStream::copy_on_host(const Region& dst, const Region& src) {
+  struct Copy {
+    Region dst, src;
+  };
+  const auto carry_out = [](void* data) {
+    const std::unique_ptr<Copy> copy(static_cast<Copy*>(data));
+    copy_rows(copy->dst, copy->src);
+  };
+  auto copy = std::make_unique<Copy>(dst, src);
+  check_cuda(cudaLaunchHostFunc(stream_of(stream_), carry_out, copy.get()), "cudaLaunchHostFunc", "CUDA: cannot copy ",
+             dst.bytes(), " bytes");
+  (void)copy.release();
 }
 
 bool CudaStream::wait(std::span<Flag* const> flags, uint32_t step) {
@@ -205,6 +234,28 @@ bool is_captured(void* stream) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   check_cuda(cudaStreamIsCapturing(stream_of(stream), &status), "cudaStreamIsCapturing", "CUDA: cannot ask a stream");
   return status != cudaStreamCaptureStatusNone;
+}
+
+bool is_stream_of(int device, uint64_t handle) noexcept {
+  // What a number points at can be asked only where there is something: CUDA would crash.
+  constexpr uint64_t kPage = 4096;
+  unsigned char there = 0;
+  void* const page = reinterpret_cast<void*>(handle / kPage * kPage);
+  if (handle % alignof(void*) != 0 || ::mincore(page, 1, &there) != 0) return false;
+  try {
+    if (device >= cuda_device_count()) return false;
+    const CurrentDevice current(device);
+    CudaEvent(device).record(reinterpret_cast<void*>(handle));  // an event is taken by streams of its own GPU only
+    return true;
+  } catch (const SystemError&) {
+    return false;
+  }
+}
+
+bool is_on_gpu(const void* data) {
+  cudaPointerAttributes attributes{};
+  check_cuda(cudaPointerGetAttributes(&attributes, data), "cudaPointerGetAttributes", "CUDA: cannot ask about ", data);
+  return attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
 }
 
 void synchronize(void* stream) {

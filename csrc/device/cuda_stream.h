@@ -31,14 +31,14 @@ class CudaEvent {
   void* stream_ = nullptr;  ///< of the mark
 };
 
-/// A stream of a GPU's own work: it only queues, and never blocks the host. Flags are waited for, and moved, by the GPU
+/// A stream of a GPU's work: it only queues, and never blocks the host. Flags are waited for, and moved, by the GPU
 /// itself (stream memory operations) in memory that is pinned. One thread at a time.
 class CudaStream final : public Stream {
  public:
-  /// Raises SystemError.
+  /// Of its own. Raises SystemError.
   explicit CudaStream(int device);
-  /// A stream of someone else's, a cudaStream_t.
-  explicit CudaStream(void* stream) : stream_(stream), owns_(false) {}
+  /// Somebody else's (a cudaStream_t), who keeps it.
+  explicit CudaStream(void* stream);
   /// Whether the GPU has stream memory operations: else neither `arrive` nor `wait` can be called. Tries it, once.
   static bool can_wait(int device) noexcept;
   ~CudaStream() override;
@@ -51,6 +51,8 @@ class CudaStream final : public Stream {
   void arrive(Flag& flag, uint32_t step) override;
   /// Always true: what has not come is waited for by the GPU.
   bool wait(std::span<Flag* const> flags, uint32_t step) override;
+  /// Between two places of the host, by a thread of CUDA's, where `copy` would block the caller. Both are to be kept.
+  void copy_on_host(const Region& dst, const Region& src);
 
   /// Whether all that has been queued is done. Raises SystemError: also for what failed on the GPU.
   bool is_idle() const;
@@ -60,7 +62,7 @@ class CudaStream final : public Stream {
 
  private:
   void* stream_ = nullptr;
-  const bool owns_ = true;
+  const bool owned_;
 };
 
 /// Makes that GPU the calling thread's current one for as long as this lives.
@@ -77,6 +79,12 @@ class CurrentDevice {
 
 /// Whether the stream (a cudaStream_t) is being captured into a graph. Raises SystemError.
 bool is_captured(void* stream);
+
+/// Whether that is a stream (a cudaStream_t) of that GPU: any number may be asked about.
+bool is_stream_of(int device, uint64_t handle) noexcept;
+
+/// Whether that lies in a GPU's memory.
+bool is_on_gpu(const void* data);
 
 /// Blocks until all that is queued on the stream is done. Raises SystemError.
 void synchronize(void* stream);

@@ -31,6 +31,8 @@ std::array<uint8_t, 16> gpu_id(int) { throw_no_cuda("CUDA"); }
 
 void pin(void*, size_t) { throw_no_cuda("pin"); }
 
+bool is_pinned(const void*) { return false; }
+
 void unpin(void*) { throw_no_cuda("unpin"); }
 
 CudaEvent::CudaEvent(int device) : device_(device) { throw_no_cuda("CUDA"); }
@@ -39,7 +41,8 @@ void CudaEvent::record(void*) { throw_no_cuda("CUDA"); }
 void CudaEvent::hold(void*) const { throw_no_cuda("CUDA"); }
 bool CudaEvent::is_over() const { throw_no_cuda("CUDA"); }
 
-CudaStream::CudaStream(int) { throw_no_cuda("CUDA"); }
+CudaStream::CudaStream(int) : owned_(false) { throw_no_cuda("CUDA"); }
+CudaStream::CudaStream(void*) : owned_(false) { throw_no_cuda("CUDA"); }
 bool CudaStream::can_wait(int) noexcept { return false; }
 CudaStream::~CudaStream() = default;
 void CudaStream::copy(const Region&, const Region&, Toward) { throw_no_cuda("CUDA"); }
@@ -47,6 +50,7 @@ void CudaStream::reduce(const Region&, std::span<const Region>, Reduction, std::
   throw_no_cuda("CUDA");
 }
 void CudaStream::arrive(Flag&, uint32_t) { throw_no_cuda("CUDA"); }
+void CudaStream::copy_on_host(const Region&, const Region&) { throw_no_cuda("CUDA"); }
 bool CudaStream::is_idle() const { throw_no_cuda("CUDA"); }
 bool CudaStream::wait(std::span<Flag* const>, uint32_t) { throw_no_cuda("CUDA"); }
 
@@ -57,6 +61,8 @@ void FusedQueue::push(const FusedRound&, void*) { throw_no_cuda("CUDA"); }
 CurrentDevice::CurrentDevice(int) { throw_no_cuda("CUDA"); }
 CurrentDevice::~CurrentDevice() = default;
 bool is_captured(void*) { throw_no_cuda("CUDA"); }
+bool is_stream_of(int, uint64_t) noexcept { return false; }
+bool is_on_gpu(const void*) { return false; }
 void synchronize(void*) { throw_no_cuda("CUDA"); }
 
 #endif

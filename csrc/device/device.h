@@ -22,6 +22,9 @@ std::array<uint8_t, 16> gpu_id(int device);
 /// until `unpin`. Locks the pages. Needs a GPU. Raises SystemError.
 void pin(void* data, size_t bytes);
 
+/// Whether a GPU can use that byte of host memory. Raises SystemError.
+bool is_pinned(const void* data);
+
 /// Undoes `pin(data, ...)`, once no GPU uses the memory any more. Raises SystemError.
 void unpin(void* data);
 

@@ -11,6 +11,16 @@
 
 namespace pinnedpg {
 
+void copy_rows(const Region& dst, const Region& src) {
+  if (dst.is_flat() && src.is_flat()) {
+    std::memcpy(dst.data, src.data, dst.bytes());
+    return;
+  }
+  for (size_t row = 0; row < dst.rows; ++row) {
+    std::memcpy(dst.data + row * dst.pitch, src.data + row * src.pitch, dst.row_bytes);
+  }
+}
+
 #if defined(__x86_64__)
 
 void copy_past_caches(std::byte* dst, const std::byte* src, size_t bytes) {

@@ -41,12 +41,8 @@ void HostStream::copy(const Region& dst, const Region& src, Toward toward) {
   if (dst.is_flat() && src.is_flat()) {
     if (toward == Toward::kStage) return stage_.copy(dst.data, src.data, dst.bytes());
     if (toward == Toward::kRankCold) return copy_past_caches(dst.data, src.data, dst.bytes());
-    std::memcpy(dst.data, src.data, dst.bytes());
-    return;
   }
-  for (size_t row = 0; row < dst.rows; ++row) {
-    std::memcpy(dst.data + row * dst.pitch, src.data + row * src.pitch, dst.row_bytes);
-  }
+  copy_rows(dst, src);
 }
 
 void HostStream::reduce(const Region& dst, std::span<const Region> srcs, Reduction reduction,

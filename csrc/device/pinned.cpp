@@ -2,6 +2,11 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "device/pinned.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdint>
 #include <map>
 #include <mutex>
 
@@ -12,9 +17,27 @@ namespace pinnedpg {
 
 namespace {
 
+struct Pin {
+  std::weak_ptr<void> pinned;  ///< expired: it is about to be undone
+  size_t bytes;
+};
+
 struct Known {
   std::mutex mutex;
-  std::map<void*, std::weak_ptr<void>> by_address;
+  std::condition_variable forgotten;
+  std::map<std::byte*, Pin> by_address;
+
+  /// The pin that has these bytes among its own; null: there is none.
+  std::shared_ptr<void> covering(std::unique_lock<std::mutex>& lock, std::byte* data, size_t bytes) {
+    for (;;) {
+      auto found = by_address.upper_bound(data);
+      if (found == by_address.begin()) return nullptr;
+      --found;
+      if (data + bytes > found->first + found->second.bytes) return nullptr;
+      if (auto pinned = found->second.pinned.lock()) return pinned;
+      forgotten.wait(lock);
+    }
+  }
 };
 
 Known& known() {
@@ -22,25 +45,52 @@ Known& known() {
   return *known;
 }
 
-void forget(void* data) {
+void forget(std::byte* data) {
   std::lock_guard lock(known().mutex);
   try {
     unpin(data);
   } catch (const SystemError&) {
     // The driver has gone before us, at the end of the process: the memory goes with that.
   }
-  const auto found = known().by_address.find(data);
-  if (found != known().by_address.end() && found->second.expired()) known().by_address.erase(found);
+  known().by_address.erase(data);
+  known().forgotten.notify_all();
+}
+
+/// Whether somebody else has pinned it.
+bool is_pinned_by_others(const Region& region) {
+  std::shared_ptr<void> ours;  // outlives the lock, which its end may want
+  std::unique_lock lock(known().mutex);
+  ours = known().covering(lock, region.data, region.bytes());
+  return !ours && is_pinned(region.data) && is_pinned(region.data + region.bytes() - 1);
 }
 
 }  // namespace
 
 std::shared_ptr<void> pin_shared(const std::shared_ptr<void>& memory, void* data, size_t bytes) {
-  std::lock_guard lock(known().mutex);
-  if (auto pinned = known().by_address[data].lock()) return pinned;
-  pin(data, bytes);
-  std::shared_ptr<void> pinned(data, [memory](void* at) { forget(at); });
-  known().by_address[data] = pinned;
+  auto* const begin = static_cast<std::byte*>(data);
+  std::unique_lock lock(known().mutex);
+  if (auto pinned = known().covering(lock, begin, bytes)) return pinned;
+  pin(begin, bytes);
+  std::shared_ptr<void> pinned(begin, [memory](std::byte* at) { forget(at); });
+  known().by_address[begin] = {pinned, bytes};
+  return pinned;
+}
+
+std::vector<std::shared_ptr<void>> pin_pages(const std::vector<Region>& regions) {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  std::vector<std::pair<uintptr_t, uintptr_t>> ranges;
+  for (const Region& region : regions) {
+    if (region.bytes() == 0 || is_pinned_by_others(region)) continue;
+    const auto begin = reinterpret_cast<uintptr_t>(region.data);
+    ranges.emplace_back(begin / page * page, (begin + region.bytes() + page - 1) / page * page);
+  }
+  std::sort(ranges.begin(), ranges.end());
+  std::vector<std::shared_ptr<void>> pinned;
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    auto [begin, end] = ranges[i];
+    for (; i + 1 < ranges.size() && ranges[i + 1].first < end; ++i) end = std::max(end, ranges[i + 1].second);
+    pinned.push_back(pin_shared(nullptr, reinterpret_cast<void*>(begin), end - begin));
+  }
   return pinned;
 }
 

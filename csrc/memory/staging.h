@@ -47,7 +47,6 @@ struct alignas(64) Member {
   /// Of a rank that queues its calls (on a GPU): how many it has made, and of how many it has compared the labels.
   alignas(64) std::atomic<uint64_t> entered;
   std::atomic<uint64_t> compared;
-  std::atomic<uint32_t> issued_put, issued_got;  ///< the last steps that it has queued
   std::atomic<Waits> waits;
   GpuId gpu;  ///< that alone carries out its calls, as far as it knows; there once `waits` is known
 };

@@ -18,6 +18,7 @@ constexpr uint64_t kFirstHandle = 0x7370'0000'0001;
 struct Known {
   std::mutex mutex;
   std::map<uint64_t, std::weak_ptr<HostQueue>> by_handle;
+  std::map<uint64_t, std::weak_ptr<HostQueue>> by_gpu_stream;
   uint64_t next = kFirstHandle;
 };
 
@@ -74,10 +75,21 @@ std::shared_ptr<HostQueue> HostQueue::create(int device) {
   return stream;
 }
 
+std::shared_ptr<HostQueue> HostQueue::beside(int device, uint64_t stream) {
+  std::lock_guard lock(known().mutex);
+  if (auto found = known().by_gpu_stream[stream].lock()) return found;
+  std::shared_ptr<HostQueue> made(new HostQueue(device, known().next++));
+  made->beside_ = stream;
+  known().by_handle[made->handle_] = known().by_gpu_stream[stream] = made;
+  return made;
+}
+
 std::shared_ptr<HostQueue> HostQueue::find(uint64_t handle) {
+  std::shared_ptr<HostQueue> stream;  // outlives the lock
   std::lock_guard lock(known().mutex);
   const auto found = known().by_handle.find(handle);
-  return found == known().by_handle.end() ? nullptr : found->second.lock();
+  if (found != known().by_handle.end()) stream = found->second.lock();
+  return stream != nullptr && stream->beside_ == 0 ? stream : nullptr;
 }
 
 std::vector<std::shared_ptr<HostQueue>> HostQueue::all() {
@@ -92,6 +104,8 @@ std::vector<std::shared_ptr<HostQueue>> HostQueue::all() {
 HostQueue::~HostQueue() {
   std::lock_guard lock(known().mutex);
   known().by_handle.erase(handle_);
+  const auto found = known().by_gpu_stream.find(beside_);
+  if (found != known().by_gpu_stream.end() && found->second.expired()) known().by_gpu_stream.erase(found);
 }
 
 uint64_t HostQueue::push(std::shared_ptr<Task> task, const void* owner) {

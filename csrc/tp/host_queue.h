@@ -22,6 +22,8 @@ class HostQueue : public std::enable_shared_from_this<HostQueue> {
   static std::shared_ptr<HostQueue> create(int device);
   /// Null: there is no such stream (any more).
   static std::shared_ptr<HostQueue> find(uint64_t handle);
+  /// Beside a GPU's stream (a cudaStream_t): its tasks watch what is queued there. One for all contexts.
+  static std::shared_ptr<HostQueue> beside(int device, uint64_t stream);
   static std::vector<std::shared_ptr<HostQueue>> all();
   ~HostQueue();
 
@@ -57,6 +59,7 @@ class HostQueue : public std::enable_shared_from_this<HostQueue> {
 
   const int device_;
   const uint64_t handle_;
+  uint64_t beside_ = 0;
   const std::shared_ptr<Queue> queue_;
   std::mutex issuing_;
   std::mutex mutex_;

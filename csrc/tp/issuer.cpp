@@ -3,9 +3,11 @@
 #include "tp/issuer.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "base/check.h"
+#include "device/torch_streams.h"
 #include "tp/split.h"
 
 namespace pinnedpg::tp {
@@ -23,55 +25,20 @@ std::vector<int> devices_of(const Issuer::Queues& queues) {
 
 }  // namespace
 
-/// One exchange of one leg, in its device's queue.
-class Issuer::LegTask final : public Task {
- public:
-  LegTask(std::shared_ptr<Teams> teams, std::shared_ptr<Failure> failure, Team& team, int rank, Call call,
-          std::shared_ptr<std::vector<at::Tensor>> kept)
-      : teams_(std::move(teams)),
-        failure_(std::move(failure)),
-        team_(team),
-        rank_(rank),
-        call_(std::move(call)),
-        kept_(std::move(kept)) {}
-
-  bool advance() override {
-    failure_->check(call_.label.name());
-    return team_.advance(rank_, call_);
-  }
-
-  void finish(std::exception_ptr error) override {
-    kept_.reset();
-    if (error == nullptr) return;
-    try {
-      std::rethrow_exception(error);
-    } catch (const std::exception& fault) {
-      failure_->fail(fault.what());
-    }
-  }
-
- private:
-  const std::shared_ptr<Teams> teams_;
-  const std::shared_ptr<Failure> failure_;
-  Team& team_;
-  const int rank_;
-  Call call_;
-  std::shared_ptr<std::vector<at::Tensor>> kept_;
-};
-
-Issuer::Issuer(Queues queues, size_t buffers, std::chrono::milliseconds timeout)
-    : queues_(std::move(queues)), devices_(devices_of(queues_)), buffers_(buffers), timeout_(timeout) {
-  for (const int device : devices_) places_[device].resize(buffers + 1);
+Issuer::Issuer(Devices devices, std::vector<at::Tensor> buffers, std::chrono::milliseconds timeout)
+    : queues_(std::move(devices.queues)),
+      lanes_(std::move(devices.lanes)),
+      devices_(devices_of(queues_)),
+      timeout_(timeout) {
+  for (const int device : devices_) places_[device].resize(buffers.size() + 1);
+  common_->buffers = std::move(buffers);
 }
 
-Issuer::~Issuer() = default;
-
-Team& Issuer::team(const std::vector<int>& devices) {
-  std::lock_guard lock(mutex_);
-  std::unique_ptr<Team>& team = (*teams_)[devices];
+void Issuer::make_team(const std::vector<int>& devices) {
+  std::unique_ptr<Team>& team = common_->teams[devices];
   // tp_all_reduce alone uses slots, and it is a call of all devices.
-  if (team == nullptr) team = std::make_unique<Team>(devices, devices == devices_ ? kSlotBytes : 64, buffers_);
-  return *team;
+  const size_t slot_bytes = devices == devices_ ? kSlotBytes : 64;
+  if (team == nullptr) team = std::make_unique<Team>(devices, slot_bytes, common_->buffers.size(), lanes_);
 }
 
 Issuer::Locks Issuer::lock_queues(const std::vector<int>& devices) const {
@@ -86,24 +53,24 @@ Issuer::Locks Issuer::lock_queues(const std::vector<int>& devices) const {
 void Issuer::issue(Plan plan) {
   const std::vector<int> devices = plan.t_device < 0 ? plan.team->devices() : std::vector<int>{plan.t_device};
   const Locks locks = lock_queues(devices);
-  std::vector<Leg> legs;
+  std::vector<Part> parts;
   std::shared_ptr<c10::ThreadPool> pool;
   {
     std::lock_guard lock(mutex_);
     PINNEDPG_CHECK(!closed_, plan.function, ": tp_context must be alive; got one that is being freed");
-    failure_->check(plan.function);
+    common_->failure.check(plan.function);
     if (plan.t_device < 0) check_open(plan);
     const auto kept = std::make_shared<std::vector<at::Tensor>>(std::move(plan.tensors));
-    for (const int device : devices) legs.push_back(prepare(plan, device, kept));
-    record(plan, legs);
+    for (const int device : devices) parts.push_back(prepare(plan, device, kept));
+    record(plan, parts);
     pool = pool_;
   }
-  if (pool == nullptr || legs.size() == 1) return push_all(plan, legs);
-  push_by_threads(*pool, plan, legs);
+  if (pool == nullptr || parts.size() == 1) return push_all(plan, parts);
+  push_by_threads(*pool, plan, parts);
 }
 
 void Issuer::check_open(const Plan& plan) const {
-  for (const auto& [devices, team] : *teams_) {
+  for (const auto& [devices, team] : common_->teams) {
     if (!team->ledger.is_open()) continue;
     // The missing leg would come behind this call in its device's queue, and this call behind the others' legs in
     // theirs.
@@ -113,23 +80,39 @@ void Issuer::check_open(const Plan& plan) const {
   }
 }
 
-Issuer::Leg Issuer::prepare(const Plan& plan, int device, const std::shared_ptr<std::vector<at::Tensor>>& kept) const {
+Issuer::Part Issuer::prepare(const Plan& plan, int device, const Kept& kept) const {
   Team& team = *plan.team;
-  const int rank = team.rank_of(device);
-  Leg leg{device, {}, {}, {}};
+  const auto rank = static_cast<size_t>(team.rank_of(device));
+  Part part{device, {}, {}, {}};
   for (size_t i = 0; i < plan.motions.size(); ++i) {
-    const Signature signature = team.ledger.resolve(static_cast<size_t>(rank), plan.motions[i].signature);
-    team.ledger.check(plan.function, team.devices(), static_cast<size_t>(rank), i, signature);
+    const Signature signature = team.ledger.resolve(rank, plan.motions[i].signature);
+    team.ledger.check(plan.function, team.devices(), rank, i, signature);
     Call call;
     call.label = signature.label();
     call.timeout = timeout_;
-    call.legs = {{plan.motions[i].leg(rank)}};
+    call.legs = {{plan.motions[i].leg(static_cast<int>(rank))}};
     if (i == 0) call.legs[0][0].after = earlier_uses(plan, device);
-    leg.signatures.push_back(signature);
-    leg.steps.push_back(call.legs[0][0].rounds(team.geometry()));
-    leg.tasks.push_back(std::make_shared<LegTask>(teams_, failure_, team, rank, std::move(call), kept));
+    part.signatures.push_back(signature);
+    part.steps.push_back(call.legs[0][0].rounds(team.geometry()));
+    part.legs.push_back(leg(plan, device, i, std::move(call), kept));
   }
-  return leg;
+  return part;
+}
+
+std::shared_ptr<Leg> Issuer::leg(const Plan& plan, int device, size_t motion, Call call, const Kept& kept) const {
+  Team& team = *plan.team;
+  const int rank = team.rank_of(device);
+  if (!on_gpus()) return std::make_shared<HostLeg>(common_, team, rank, std::move(call), kept);
+  const auto& lane = lanes_.at(device);
+  void* const current = current_stream(device);
+  PINNEDPG_CHECK(!is_captured(current) && !is_captured(lane->handle()), plan.function,
+                 ": a call cannot be captured in a CUDA graph; got a stream that is being captured. Make the call "
+                 "outside of the graph");
+  GpuLeg::Order order{{}, {}, plan.t_device >= 0};
+  if (current != lane->handle() && motion == 0) order.after = current;
+  if (current != lane->handle() && motion + 1 == plan.motions.size()) order.before = current;
+  call.at.compared = true;  // by the ledger; the peers' legs may be queued later
+  return std::make_shared<GpuLeg>(common_, team, rank, std::move(call), kept, lane, order);
 }
 
 std::vector<Exchange::After> Issuer::earlier_uses(const Plan& plan, int device) const {
@@ -137,7 +120,7 @@ std::vector<Exchange::After> Issuer::earlier_uses(const Plan& plan, int device) 
   // itself has made, and those of a time when no call lacked a leg. Waiting for any other could be waiting for a leg
   // that is to be queued behind this one.
   std::vector<Exchange::After> after;
-  for (const auto& [devices, team] : *teams_) {
+  for (const auto& [devices, team] : common_->teams) {
     if (team.get() == plan.team) continue;
     uint64_t step = 0;
     const bool member = std::binary_search(devices.begin(), devices.end(), device);
@@ -150,53 +133,66 @@ std::vector<Exchange::After> Issuer::earlier_uses(const Plan& plan, int device) 
   return after;
 }
 
-void Issuer::record(const Plan& plan, const std::vector<Leg>& legs) {
+void Issuer::record(const Plan& plan, const std::vector<Part>& parts) {
   Team& team = *plan.team;
-  for (const Leg& leg : legs) {
-    const auto rank = static_cast<size_t>(team.rank_of(leg.device));
-    for (size_t i = 0; i < leg.tasks.size(); ++i) {
-      team.ledger.issue(rank, leg.signatures[i], leg.steps[i], plan.buffers);
+  for (const Part& part : parts) {
+    const auto rank = static_cast<size_t>(team.rank_of(part.device));
+    for (size_t i = 0; i < part.legs.size(); ++i) {
+      team.ledger.issue(rank, part.signatures[i], part.steps[i], plan.buffers);
     }
   }
-  for (const auto& [devices, other] : *teams_) {
+  for (const auto& [devices, other] : common_->teams) {
     if (other->ledger.is_open()) return;
   }
-  for (const auto& [devices, other] : *teams_) other->ledger.settle();
+  for (const auto& [devices, other] : common_->teams) other->ledger.settle();
 }
 
-void Issuer::push(const Plan& plan, const Leg& leg, size_t begin, size_t end) {
-  for (size_t i = begin; i < end; ++i) {
-    const uint64_t place = queues_.at(leg.device)->push(leg.tasks[i], failure_.get());
-    std::lock_guard lock(mutex_);
-    for (const int buffer : plan.buffers) places_[leg.device][static_cast<size_t>(buffer)] = place;
-    places_[leg.device].back() = place;
-  }
-}
-
-void Issuer::push_all(const Plan& plan, const std::vector<Leg>& legs) {
-  const size_t motions = plan.motions.size();
-  const size_t before = plan.barrier == nullptr ? motions : 1;
-  for (const Leg& leg : legs) push(plan, leg, 0, before);
+void Issuer::push(const Plan& plan, const std::vector<Part>& parts, size_t motion) {
   std::exception_ptr error;
-  if (plan.barrier != nullptr) {
-    try {
-      plan.barrier->arrive_and_wait(Patience(timeout_));
-    } catch (...) {
-      error = std::current_exception();
+  try {
+    std::vector<Leg*> left;
+    for (const Part& part : parts) left.push_back(part.legs[motion].get());
+    while (!left.empty()) {  // what one waits for is queued by another, or by another thread
+      const size_t before = left.size();
+      std::erase_if(left, [](Leg* leg) { return leg->issue(); });
+      if (left.size() == before) std::this_thread::yield();
     }
+  } catch (...) {
+    error = std::current_exception();
   }
-  // Even then: a leg that stopped half-way would hold its peers, and no later leg could fit theirs.
-  for (const Leg& leg : legs) push(plan, leg, before, motions);
+  // Even then: what is queued is to be watched.
+  for (const Part& part : parts) {
+    const uint64_t place = queues_.at(part.device)->push(part.legs[motion], common_.get());
+    std::lock_guard lock(mutex_);
+    for (const int buffer : plan.buffers) places_[part.device][static_cast<size_t>(buffer)] = place;
+    places_[part.device].back() = place;
+  }
   if (error != nullptr) std::rethrow_exception(error);
 }
 
-void Issuer::push_by_threads(c10::ThreadPool& pool, const Plan& plan, const std::vector<Leg>& legs) {
+void Issuer::push_all(const Plan& plan, const std::vector<Part>& parts) {
+  std::exception_ptr error;
+  for (size_t motion = 0; motion < plan.motions.size(); ++motion) {
+    if (motion == 1 && plan.barrier != nullptr) {
+      try {
+        plan.barrier->arrive_and_wait(Patience(timeout_));
+      } catch (...) {
+        // Even then: a leg that stopped half-way would hold its peers, and no later leg could fit theirs.
+        error = std::current_exception();
+      }
+    }
+    push(plan, parts, motion);
+  }
+  if (error != nullptr) std::rethrow_exception(error);
+}
+
+void Issuer::push_by_threads(c10::ThreadPool& pool, const Plan& plan, const std::vector<Part>& parts) {
   std::mutex mutex;
   std::condition_variable changed;
-  size_t left = legs.size();
+  size_t left = parts.size();
   std::exception_ptr first;
-  for (const Leg& leg : legs) {
-    pool.run([&, one = std::vector<Leg>{leg}] {
+  for (const Part& part : parts) {
+    pool.run([&, one = std::vector<Part>{part}] {
       std::exception_ptr error;
       try {
         push_all(plan, one);
@@ -222,20 +218,25 @@ void Issuer::set_multithreaded(bool multithreaded) {
   if ((pool_ == nullptr) == multithreaded) pool_.swap(pool);
 }
 
+uint64_t Issuer::last_place(int device, int buffer) {
+  if (buffer >= 0) {
+    std::lock_guard lock(mutex_);
+    return places_[device][static_cast<size_t>(buffer)];
+  }
+  const auto& queue = queues_.at(device);
+  return on_gpus() ? queue->push(std::make_shared<GpuMark>(*lanes_.at(device)), common_.get()) : queue->pushed();
+}
+
 void Issuer::synchronize(int buffer, const Patience& patience) {
   std::map<int, uint64_t> places;
-  {
-    std::lock_guard lock(mutex_);
-    for (const auto& [device, by_buffer] : places_)
-      places[device] = by_buffer[static_cast<size_t>(std::max(buffer, 0))];
-  }
+  for (const int device : devices_) places[device] = last_place(device, buffer);
   for (const auto& [device, queue] : queues_) {
-    if (queue->wait(buffer < 0 ? queue->pushed() : places[device], patience)) continue;
-    failure_->check("tp_synchronize");
+    if (queue->wait(places[device], patience)) continue;
+    common_->failure.check("tp_synchronize");
     throw GroupError(concat("tp_synchronize: the work of device ", device,
                             " must be done within the time-out; it is not after ", patience.seconds_waited(), " s"));
   }
-  failure_->check("tp_synchronize");
+  common_->failure.check("tp_synchronize");
   if (buffer >= 0) return;
   for (const auto& [device, queue] : queues_) queue->raise_kept();
 }
@@ -245,8 +246,8 @@ void Issuer::close() {
   {
     std::lock_guard lock(mutex_);
     if (std::exchange(closed_, true)) return;
-    for (const auto& [devices, team] : *teams_) {
-      if (team->ledger.is_open()) failure_->fail("it was freed while a call lacked a leg");
+    for (const auto& [devices, team] : common_->teams) {
+      if (team->ledger.is_open()) common_->failure.fail("it was freed while a call lacked a leg");
     }
   }
   bool drained = false;
@@ -256,7 +257,7 @@ void Issuer::close() {
     abandon("it was freed");
     throw;
   }
-  for (const auto& [device, queue] : queues_) queue->forget(failure_.get());
+  for (const auto& [device, queue] : queues_) queue->forget(common_.get());
   if (drained) return;
   abandon("it was freed");
   throw GroupError(concat("free_tp_context: the work in flight must be done within the time-out; it is not after ",

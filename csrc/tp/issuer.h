@@ -11,10 +11,10 @@
 #include <mutex>
 #include <vector>
 
+#include "device/pinned.h"
 #include "tp/barrier.h"
-#include "tp/failure.h"
 #include "tp/host_queue.h"
-#include "tp/team.h"
+#include "tp/leg.h"
 
 namespace pinnedpg::tp {
 
@@ -40,15 +40,24 @@ struct Plan {
 class Issuer {
  public:
   using Queues = std::map<int, std::shared_ptr<HostQueue>>;
+  struct Devices {
+    Queues queues;         ///< of each its stream or, of a GPU, what watches that
+    Team::GpuLanes lanes;  ///< of all or none
+  };
 
-  Issuer(Queues queues, size_t buffers, std::chrono::milliseconds timeout);
-  ~Issuer();
+  Issuer(Devices devices, std::vector<at::Tensor> buffers, std::chrono::milliseconds timeout);
 
   const std::vector<int>& devices() const { return devices_; }
   bool has(int device) const { return queues_.count(device) != 0; }
+  bool on_gpus() const { return !lanes_.empty(); }
 
-  /// The team of those devices (in rising order); made when first asked for.
-  Team& team(const std::vector<int>& devices);
+  /// Pins the buffers for the GPUs, until the context is freed and no GPU uses them. Raises SystemError.
+  void pin(const std::vector<Region>& buffers) { common_->pinned = pin_pages(buffers); }
+
+  /// Makes the team of those devices (in rising order), unless there is one: before the first call, since to pin its
+  /// memory may wait for the GPUs.
+  void make_team(const std::vector<int>& devices);
+  Team& team(const std::vector<int>& devices) { return *common_->teams.at(devices); }
 
   /// Raises ValueError if a leg does not fit those of its peers, GroupError if the context has failed; else queues all
   /// of it. Raises GroupError, with all queued, when the barrier is not met.
@@ -64,37 +73,37 @@ class Issuer {
   void close();
 
   /// Makes all unfinished work of the context fail.
-  void abandon(const std::string& reason) { failure_->fail(reason); }
+  void abandon(const std::string& reason) { common_->failure.fail(reason); }
 
  private:
-  struct Leg {
+  /// What a device does in a call.
+  struct Part {
     int device;
-    std::vector<std::shared_ptr<Task>> tasks;  ///< one per motion, like the following
+    std::vector<std::shared_ptr<Leg>> legs;  ///< one per motion, like the following
     std::vector<Signature> signatures;
     std::vector<size_t> steps;
   };
-  using Teams = std::map<std::vector<int>, std::unique_ptr<Team>>;
   using Locks = std::vector<std::unique_lock<std::mutex>>;
-  class LegTask;
 
   Locks lock_queues(const std::vector<int>& devices) const;
   void check_open(const Plan& plan) const;
-  Leg prepare(const Plan& plan, int device, const std::shared_ptr<std::vector<at::Tensor>>& kept) const;
+  Part prepare(const Plan& plan, int device, const Kept& kept) const;
+  std::shared_ptr<Leg> leg(const Plan& plan, int device, size_t motion, Call call, const Kept& kept) const;
   std::vector<Exchange::After> earlier_uses(const Plan& plan, int device) const;
-  void record(const Plan& plan, const std::vector<Leg>& legs);
-  void push(const Plan& plan, const Leg& leg, size_t begin, size_t end);
-  void push_all(const Plan& plan, const std::vector<Leg>& legs);
-  void push_by_threads(c10::ThreadPool& pool, const Plan& plan, const std::vector<Leg>& legs);
+  void record(const Plan& plan, const std::vector<Part>& parts);
+  void push(const Plan& plan, const std::vector<Part>& parts, size_t motion);
+  void push_all(const Plan& plan, const std::vector<Part>& parts);
+  void push_by_threads(c10::ThreadPool& pool, const Plan& plan, const std::vector<Part>& parts);
+  uint64_t last_place(int device, int buffer);
   bool drain();
 
   const Queues queues_;
+  const Team::GpuLanes lanes_;
   const std::vector<int> devices_;
-  const size_t buffers_;
   const std::chrono::milliseconds timeout_;
-  const std::shared_ptr<Failure> failure_ = std::make_shared<Failure>();
-  const std::shared_ptr<Teams> teams_ = std::make_shared<Teams>();  ///< shared with the tasks: they wait on its flags
+  const std::shared_ptr<Common> common_ = std::make_shared<Common>();
 
-  std::mutex mutex_;  ///< guards the teams, their ledgers, and what is below
+  std::mutex mutex_;  ///< guards the teams' ledgers, and what is below
   bool closed_ = false;
   std::map<int, std::vector<uint64_t>> places_;  ///< by device: its last task for each buffer, then its last of all
   std::shared_ptr<c10::ThreadPool> pool_;        ///< null: the caller's own thread issues all legs

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "device/pinned.h"
 
 namespace pinnedpg::tp {
 
@@ -26,21 +27,28 @@ std::shared_ptr<Segment> make_segment(const Geometry& geometry) {
 
 }  // namespace
 
-Team::Team(std::vector<int> devices, size_t slot_bytes, size_t buffers)
+Team::Team(std::vector<int> devices, size_t slot_bytes, size_t buffers, const GpuLanes& lanes)
     : ledger(devices.size(), buffers),
       devices_(std::move(devices)),
       segment_(make_segment(geometry_for(devices_.size(), slot_bytes))),
+      pinned_(lanes.empty() ? nullptr : pin_shared(segment_, segment_->data(), segment_->bytes())),
       staging_(segment_->data(), geometry_for(devices_.size(), slot_bytes)) {
   const auto names = [this](int rank) { return concat("device ", devices_[static_cast<size_t>(rank)]); };
   for (size_t rank = 0; rank < devices_.size(); ++rank) {
-    members_.push_back(std::make_unique<Member>(segment_, staging_, static_cast<int>(rank), names));
+    const auto gpu = lanes.empty() ? nullptr : lanes.at(devices_[rank]);
+    members_.push_back(std::make_unique<Member>(segment_, staging_, static_cast<int>(rank), names, gpu));
   }
 }
 
-Team::Member::Member(std::shared_ptr<void> memory, Staging staging, int rank, Watchdog::Names names)
-    : communicator(std::move(memory), staging, rank, 1, {}, std::move(names)),
+Team::Member::Member(std::shared_ptr<void> memory, Staging staging, int rank, const Watchdog::Names& names,
+                     std::shared_ptr<GpuLane> gpu)
+    : communicator(std::move(memory), staging, rank, 1, {}, names),
+      watchdog(staging, rank, {}, names),
       stream(HostStream::Mode::kPoll, staging.control().bell, communicator.watchdog(), {}),
-      lanes{&stream, &stream} {}
+      gpu(std::move(gpu)),
+      lanes{&stream, &stream} {
+  if (this->gpu) lanes = {this->gpu.get(), this->gpu.get()};
+}
 
 int Team::rank_of(int device) const {
   return static_cast<int>(std::lower_bound(devices_.begin(), devices_.end(), device) - devices_.begin());
@@ -49,6 +57,29 @@ int Team::rank_of(int device) const {
 bool Team::advance(int rank, Call& call) {
   Member& member = *members_[static_cast<size_t>(rank)];
   return member.communicator.advance(call, {&member.lanes, 1});
+}
+
+std::vector<Flag*> Team::late(int rank, uint32_t step) const {
+  std::vector<Flag*> unissued, others;
+  for (int peer = 0; peer < static_cast<int>(devices_.size()); ++peer) {
+    if (peer == rank) continue;
+    Flag* const put = &staging_.put(peer);
+    if (!put->is_issued(step)) unissued.push_back(put);
+    if (!put->has_reached(step)) others.push_back(put);
+  }
+  return !unissued.empty() ? unissued : !others.empty() ? others : std::vector<Flag*>{&staging_.got(rank)};
+}
+
+void Team::release() {
+  uint32_t step =
+      staging_.put(0).issued.load();  // the largest that any leg waits for, since a leg waits for none beyond its own
+  for (int rank = 0; rank < static_cast<int>(devices_.size()); ++rank) {
+    for (const Flag* flag : {&staging_.put(rank), &staging_.got(rank)}) {
+      const uint32_t issued = flag->issued.load();
+      if (!reached(step, issued)) step = issued;
+    }
+  }
+  members_[0]->communicator.release_queued(step);
 }
 
 Exchange::After Team::all_got(uint64_t step) const {

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "device/reduce_dtype.h"
+#include "device/torch_streams.h"
 #include "memory/label.h"
 
 namespace pinnedpg::tp {
@@ -32,6 +33,17 @@ int64_t row_stride(const Argument& argument, const at::Tensor& tensor) {
   return stride;
 }
 
+void check_place(const Argument& argument, const at::Tensor& tensor, int gpu) {
+  if (gpu == kOnHost) {
+    PINNEDPG_CHECK(tensor.device().is_cpu(), argument,
+                   " must be a CPU tensor, since the context's devices are host devices; got one on ", tensor.device());
+    return;
+  }
+  const bool is_there = tensor.device().type() == gpu_type() && (gpu_of(tensor) == gpu || gpu_of(tensor) < 0);
+  PINNEDPG_CHECK(is_there, argument, " must be on GPU ", gpu, ", the device of its share; got one on ",
+                 tensor.device());
+}
+
 }  // namespace
 
 std::ostream& operator<<(std::ostream& out, const Argument& argument) {
@@ -42,11 +54,10 @@ std::ostream& operator<<(std::ostream& out, const Argument& argument) {
 
 size_t Matrix::element_bytes() const { return c10::elementSize(type); }
 
-Matrix matrix_of(const Argument& argument, const at::Tensor& tensor) {
+Matrix matrix_of(const Argument& argument, const at::Tensor& tensor, int gpu) {
   PINNEDPG_CHECK(tensor.defined(), argument, " must be a tensor; got None");
   PINNEDPG_CHECK(tensor.layout() == at::kStrided, argument, " must be dense; got layout ", tensor.layout());
-  PINNEDPG_CHECK(tensor.device().is_cpu(), argument,
-                 " must be a CPU tensor, since the context's devices are host devices; got one on ", tensor.device());
+  check_place(argument, tensor, gpu);
   PINNEDPG_CHECK(
       !tensor.is_conj() && !tensor.is_neg(), argument,
       " must hold its values as they are; got a lazy conjugate or negative. Call .resolve_conj().resolve_neg()");
@@ -64,19 +75,19 @@ Matrix matrix_of(const Argument& argument, const at::Tensor& tensor) {
   return matrix;
 }
 
-Matrix written_matrix_of(const Argument& argument, const at::Tensor& tensor) {
-  const Matrix matrix = matrix_of(argument, tensor);
+Matrix written_matrix_of(const Argument& argument, const at::Tensor& tensor, int gpu) {
+  const Matrix matrix = matrix_of(argument, tensor, gpu);
   PINNEDPG_CHECK(matrix.rows <= 1 || matrix.region.pitch >= matrix.region.row_bytes, argument,
                  " must not overlap itself, since it is written; got shape ", tensor.sizes(), ", strides ",
                  tensor.strides());
   return matrix;
 }
 
-std::vector<Matrix> written_matrices_of(const char* function, const char* name,
-                                        const std::vector<at::Tensor>& tensors) {
+std::vector<Matrix> written_matrices_of(const char* function, const char* name, const std::vector<at::Tensor>& tensors,
+                                        const std::vector<int>& gpus) {
   std::vector<Matrix> matrices;
-  for (const at::Tensor& tensor : tensors) {
-    matrices.push_back(written_matrix_of({function, name, static_cast<int64_t>(matrices.size())}, tensor));
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    matrices.push_back(written_matrix_of({function, name, static_cast<int64_t>(i)}, tensors[i], gpus[i]));
   }
   return matrices;
 }

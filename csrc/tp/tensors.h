@@ -30,11 +30,16 @@ struct Matrix {
   size_t element_bytes() const;
 };
 
-/// Reads a tensor's geometry. Raises ValueError unless it is a dense CPU tensor of one or more dimensions whose rows
-/// are contiguous and evenly spaced. What is to be written may not overlap itself.
-Matrix matrix_of(const Argument& argument, const at::Tensor& tensor);
-Matrix written_matrix_of(const Argument& argument, const at::Tensor& tensor);
-std::vector<Matrix> written_matrices_of(const char* function, const char* name, const std::vector<at::Tensor>& tensors);
+/// Where a tensor must lie that a call takes: on a GPU of that ordinal, or on the host.
+constexpr int kOnHost = -1;
+
+/// Reads a tensor's geometry. Raises ValueError unless it is a dense tensor, there, of one or more dimensions whose
+/// rows are contiguous and evenly spaced. What is to be written may not overlap itself.
+Matrix matrix_of(const Argument& argument, const at::Tensor& tensor, int gpu);
+Matrix written_matrix_of(const Argument& argument, const at::Tensor& tensor, int gpu);
+/// One GPU for each tensor.
+std::vector<Matrix> written_matrices_of(const char* function, const char* name, const std::vector<at::Tensor>& tensors,
+                                        const std::vector<int>& gpus);
 
 /// Raises ValueError unless both have the same type, number of elements and last dimension. `other` names the second.
 void check_alike(const Argument& argument, const Matrix& matrix, const char* other, const Matrix& reference);

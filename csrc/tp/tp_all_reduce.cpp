@@ -3,6 +3,7 @@
 // From arguments to a plan: tp_all_reduce.
 #include "base/check.h"
 #include "device/reduce_dtype.h"
+#include "device/torch_streams.h"
 #include "tp/tp_context.h"
 
 namespace pinnedpg::tp {
@@ -54,7 +55,18 @@ std::vector<Placed> place_on(const std::vector<int>& owners, const std::vector<M
 
 }  // namespace
 
-std::vector<int> TpContext::owners(size_t count) const {
+std::vector<int> TpContext::owners(const TensorList& tensors) const {
+  const size_t count = tensors.size();
+  if (issuer_.on_gpus() && gpu_of(tensors[0]) >= 0) {
+    std::vector<int> devices;
+    for (size_t i = 0; i < count; ++i) {
+      devices.push_back(gpu_of(tensors[i]));
+      PINNEDPG_CHECK(issuer_.has(devices[i]), Argument{kFunction, "tensors", static_cast<int64_t>(i)},
+                     " must be on a device of the context, one of ", Listed{issuer_.devices()}, "; got one on ",
+                     tensors[i].device());
+    }
+    return devices;
+  }
   // Host tensors do not say whose they are. It decides only who does the work: all devices meet before and after it.
   for (const SplitType type : {SplitType::kRs, SplitType::kId, SplitType::kKv, SplitType::kQ, SplitType::kVc}) {
     const Split& shares = splits_[static_cast<size_t>(type)];
@@ -74,19 +86,22 @@ void TpContext::all_reduce(int buffer, const TensorList& tensors, const TensorLi
   PINNEDPG_CHECK(!tensors.empty(), kFunction, ": tensors must not be empty");
   PINNEDPG_CHECK(residuals.size() == tensors.size(), kFunction, ": residuals must have as many entries as tensors, ",
                  tensors.size(), "; got ", residuals.size());
-  const std::vector<int> devices = owners(tensors.size());
-  const Matrix first = matrix_of({kFunction, "tensors", 0}, tensors[0]);
+  PINNEDPG_CHECK(tensors[0].defined(), kFunction, ": tensors[0] must be a tensor; got None");
+  const std::vector<int> devices = owners(tensors), gpus = places(devices);
+  const Matrix first = matrix_of({kFunction, "tensors", 0}, tensors[0], gpus[0]);
   std::vector<Matrix> sources;
   for (size_t i = 0; i < tensors.size(); ++i) {
-    sources.push_back(matrix_of({kFunction, "tensors", static_cast<int64_t>(i)}, tensors[i]));
+    sources.push_back(matrix_of({kFunction, "tensors", static_cast<int64_t>(i)}, tensors[i], gpus[i]));
   }
   sources = check_alike_all("tensors", std::move(sources), first);
-  const auto sums = check_alike_all("residuals", written_matrices_of(kFunction, "residuals", residuals), first);
+  const auto sums = check_alike_all("residuals", written_matrices_of(kFunction, "residuals", residuals, gpus), first);
   check_apart(sources, sums);
   check_fits(kFunction, buffer, "each tensor", first.region.bytes());
 
   Team& members = team(kFunction, {}, -1);
   const AllReduce motion{sum_of(first), place_on(devices, sources, members), place_on(devices, sums, members)};
+  PINNEDPG_CHECK(!issuer_.on_gpus() || tensors.size() < kCudaSources, kFunction, ": tensors must be fewer than ",
+                 kCudaSources, "; got ", tensors.size());
   PINNEDPG_CHECK(static_cast<size_t>(motion.shard_count()) * 64 <= members.geometry().slot_bytes, kFunction,
                  ": tensors must be at most ", members.geometry().slot_bytes / 64 - 1, " of one device; got ",
                  motion.shard_count() - 1);

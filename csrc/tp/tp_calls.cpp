@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "device/reduce_dtype.h"
+#include "device/torch_streams.h"
 #include "tp/tp_context.h"
 
 namespace pinnedpg::tp {
@@ -77,10 +78,11 @@ void TpContext::broadcast(int buffer, const at::Tensor& source, int type, const 
   const Split& shares = split(kBroadcast, "broadcast_type", type);
   check_buffer(kBroadcast, buffer);
   check_length({kBroadcast, "targets"}, targets, shares.size(), type);
-  const Matrix from = matrix_of({kBroadcast, "source"}, source);
+  const int maker = issuer_.on_gpus() ? gpu_of(source) : kOnHost;
+  const Matrix from = matrix_of({kBroadcast, "source"}, source, maker);
   check_fits(kBroadcast, buffer, "source", from.region.bytes());
   const Region stage = packed(buffers_[static_cast<size_t>(buffer)].data, from.region);
-  std::vector<Matrix> matrices = written_matrices_of(kBroadcast, "targets", targets);
+  std::vector<Matrix> matrices = written_matrices_of(kBroadcast, "targets", targets, places(shares));
   for (size_t i = 0; i < matrices.size(); ++i) {
     const Argument argument{kBroadcast, "targets", static_cast<int64_t>(i)};
     check_alike(argument, matrices[i], "source", from);
@@ -88,6 +90,11 @@ void TpContext::broadcast(int buffer, const at::Tensor& source, int type, const 
   }
   Team& members = team(kBroadcast, devices_of(shares), t_device);
   Broadcast motion = Broadcast::route(stage, from.region, place(matrices, shares, members));
+  if (maker != kOnHost) {
+    PINNEDPG_CHECK(members.has(maker), kBroadcast, ": source must be on the host or on a GPU that takes part, one of ",
+                   Listed{members.devices()}, "; got one on GPU ", maker);
+    motion.put_by(members.rank_of(maker));
+  }
   matrices.push_back(from);
   Plan plan{kBroadcast, &members, t_device, {}, buffers_under(buffer, matrices), targets};
   plan.tensors.push_back(source);

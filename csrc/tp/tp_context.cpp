@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "device/torch_streams.h"
 
 namespace pinnedpg::tp {
 
@@ -42,21 +43,36 @@ std::vector<Region> regions_of(const TensorList& buffers) {
   return regions;
 }
 
-Issuer::Queues queues_of(const std::vector<uint64_t>& streams) {
-  Issuer::Queues queues;
+std::shared_ptr<GpuLane> lane_of(const Argument& argument, int device, uint64_t stream) {
+  PINNEDPG_CHECK(may_use_gpus() && is_stream_of(device, stream), argument,
+                 " must be 0 or a HostStream that is alive (or, where there is a GPU ", device,
+                 ", a CUDA stream of it); got handle ", stream);
+  PINNEDPG_CHECK(CudaStream::can_wait(device), argument, " must be of a GPU with stream memory operations; GPU ",
+                 device, " has none");
+  return std::make_shared<GpuLane>(device, reinterpret_cast<void*>(stream));
+}
+
+Issuer::Devices devices_of(const std::vector<uint64_t>& streams) {
+  Issuer::Devices devices;
   for (size_t i = 0; i < streams.size(); ++i) {
     if (streams[i] == 0) continue;
     const Argument argument{kMake, "streams", static_cast<int64_t>(i)};
+    const int device = static_cast<int>(i);
     auto queue = HostQueue::find(streams[i]);
-    PINNEDPG_CHECK(queue != nullptr, argument,
-                   " must be 0 or a HostStream that is alive (streams of GPUs are not supported yet); got handle ",
-                   streams[i]);
-    PINNEDPG_CHECK(queue->device() == static_cast<int>(i), argument, " must be a stream of device ", i,
-                   "; got one of device ", queue->device());
-    queues[static_cast<int>(i)] = std::move(queue);
+    const bool on_gpu = queue == nullptr;
+    if (on_gpu) {
+      devices.lanes[device] = lane_of(argument, device, streams[i]);
+      queue = HostQueue::beside(device, streams[i]);
+    }
+    PINNEDPG_CHECK(queue->device() == device, argument, " must be a stream of device ", device, "; got one of device ",
+                   queue->device());
+    devices.queues[device] = std::move(queue);
+    PINNEDPG_CHECK(devices.lanes.empty() || devices.lanes.size() == devices.queues.size(), argument,
+                   " must be of the same kind as those before it, all of host devices or all of GPUs; got one of a ",
+                   on_gpu ? "GPU" : "host device");
   }
-  PINNEDPG_CHECK(!queues.empty(), kMake, ": streams must have a stream for at least one device; got none");
-  return queues;
+  PINNEDPG_CHECK(!devices.queues.empty(), kMake, ": streams must have a stream for at least one device; got none");
+  return devices;
 }
 
 void check_splits(const Splits& splits, const Issuer& issuer) {
@@ -71,17 +87,46 @@ void check_splits(const Splits& splits, const Issuer& issuer) {
   }
 }
 
+/// The devices of every call by legs: those of a split, or of two.
+std::vector<std::vector<int>> sets_of(const Splits& splits) {
+  std::vector<std::vector<int>> sets;
+  for (const Split& one : splits) {
+    for (const Split& other : splits) {
+      Split both = one;
+      both.insert(both.end(), other.begin(), other.end());
+      if (!one.empty()) sets.push_back(devices_of(both));
+    }
+  }
+  return sets;
+}
+
 }  // namespace
 
 TpContext::TpContext(Settings settings)
     : splits_(std::move(settings.splits)),
-      tensors_(std::move(settings.buffers)),
-      buffers_(regions_of(tensors_)),
-      issuer_(queues_of(settings.streams), buffers_.size(), settings.timeout) {
+      buffers_(regions_of(settings.buffers)),
+      issuer_(devices_of(settings.streams), std::move(settings.buffers), settings.timeout) {
   PINNEDPG_CHECK(settings.timeout.count() > 0, kMake, ": timeout must be more than 0 seconds; got ",
                  settings.timeout.count() / 1000.0);
   check_splits(splits_, issuer_);
+  try {
+    if (issuer_.on_gpus()) issuer_.pin(buffers_);
+    issuer_.make_team(issuer_.devices());
+    for (const auto& devices : sets_of(splits_)) issuer_.make_team(devices);
+  } catch (const SystemError& error) {
+    throw SystemError(concat(kMake, ": pinned_temp must be memory that the GPUs can use: ", error.what()));
+  }
   issuer_.set_multithreaded(settings.multithreaded);
+}
+
+std::vector<int> TpContext::places(const std::vector<int>& devices) const {
+  return issuer_.on_gpus() ? devices : std::vector<int>(devices.size(), kOnHost);
+}
+
+std::vector<int> TpContext::places(const Split& shares) const {
+  std::vector<int> devices;
+  for (const Share& share : shares) devices.push_back(share.device);
+  return places(devices);
 }
 
 uint64_t TpContext::make(Settings settings) {

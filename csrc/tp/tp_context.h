@@ -59,11 +59,15 @@ class TpContext {
   std::vector<int> buffers_under(int buffer, const std::vector<Matrix>& matrices) const;
   std::vector<Matrix> check_outputs(const char* function, const TensorList& targets, int type_target,
                                     const Matrix& whole) const;
-  std::vector<int> owners(size_t count) const;
   static std::vector<Placed> place(const std::vector<Matrix>& matrices, const Split& shares, const Team& team);
 
+  /// Where the tensors of those devices must lie.
+  std::vector<int> places(const std::vector<int>& devices) const;
+  std::vector<int> places(const Split& shares) const;
+  /// Of tensors that name no split: on GPUs they say it themselves.
+  std::vector<int> owners(const TensorList& tensors) const;
+
   const Splits splits_;
-  const TensorList tensors_;  ///< the buffers' own
   const std::vector<Region> buffers_;
   Issuer issuer_;
 };

@@ -37,6 +37,11 @@ Broadcast Broadcast::route(const Region& stage, const Region& source, const std:
   return broadcast;
 }
 
+void Broadcast::put_by(int rank) {
+  if (source) source->rank = rank;
+  maker_known = true;
+}
+
 Exchange Broadcast::leg(int rank) const {
   Exchange exchange = over({stage, detour});
   if (source && source->rank == rank) {

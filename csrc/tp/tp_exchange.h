@@ -33,6 +33,9 @@ struct Broadcast {
   /// Leaves out targets that are the source. It is put by the member whose target it is, else by the first target's.
   static Broadcast route(const Region& stage, const Region& source, const std::vector<Placed>& targets);
 
+  /// That member's work has made the source, which lies on its device.
+  void put_by(int rank);
+
   Exchange leg(int rank) const;
 };
 

@@ -15,12 +15,13 @@ namespace {
 constexpr int kNoTarget = -1;
 constexpr int kNoBarrier = -2;
 
-std::vector<Matrix> check_inputs(const char* function, const TensorList& inputs, const Split& shares, int64_t dim) {
+std::vector<Matrix> check_inputs(const char* function, const TensorList& inputs, const Split& shares,
+                                 const std::vector<int>& places, int64_t dim) {
   PINNEDPG_CHECK(dim >= 1 && dim <= kMostUnits, function, ": dim must be from 1 to ", kMostUnits, "; got ", dim);
   std::vector<Matrix> matrices;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Argument argument{function, "inputs", static_cast<int64_t>(i)};
-    matrices.push_back(matrix_of(argument, inputs[i]));
+    matrices.push_back(matrix_of(argument, inputs[i], places[i]));
     check_type(argument, matrices[i], "inputs[0]", matrices[0].type);
     PINNEDPG_CHECK(matrices[i].rows == matrices[0].rows, argument, " must have ", matrices[0].rows,
                    " rows like inputs[0]; got ", matrices[i].rows);
@@ -70,7 +71,7 @@ void TpContext::gather(const char* function, int buffer, const TensorList& input
   const Split& shares = split(function, "broadcast_type", type);
   check_buffer(function, buffer);
   check_length({function, "inputs"}, inputs, shares.size(), type);
-  std::vector<Matrix> matrices = check_inputs(function, inputs, shares, dim);
+  std::vector<Matrix> matrices = check_inputs(function, inputs, shares, places(shares), dim);
   Matrix whole = whole_of(function, matrices[0], shares.back().end * dim);
   check_fits(function, buffer, "the gathered matrix", whole.region.bytes());
   whole.region.data = buffers_[static_cast<size_t>(buffer)].data;
@@ -107,7 +108,7 @@ std::vector<Matrix> TpContext::check_outputs(const char* function, const TensorL
                                              const Matrix& whole) const {
   const Split& shares = split(function, "broadcast_type_target", type_target);
   check_length({function, "targets"}, targets, shares.size(), type_target);
-  std::vector<Matrix> outputs = written_matrices_of(function, "targets", targets);
+  std::vector<Matrix> outputs = written_matrices_of(function, "targets", targets, places(shares));
   for (size_t i = 0; i < outputs.size(); ++i) {
     check_alike({function, "targets", static_cast<int64_t>(i)}, outputs[i], "the gathered matrix", whole);
   }

@@ -22,7 +22,7 @@ from torch.utils import cpp_extension
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "fake"
 REPLACED = ("device/cuda_device", "device/cuda_stream", "device/reduce_cuda", "device/device.o")
-REPLACED += ("c10d/torch_streams", "device/fused.cu")
+REPLACED += ("device/torch_streams", "device/fused.cu")
 
 
 def build():
@@ -37,7 +37,11 @@ def build():
         ignore=shutil.ignore_patterns("*.so", "__pycache__"),
     )
     compiler = shlex.split(os.environ.get("CXX", "c++"))
-    includes = [f"-I{ROOT / 'csrc'}", f"-I{sysconfig.get_path('include')}"]
+    includes = [
+        f"-I{ROOT / 'csrc'}",
+        f"-I{ROOT / 'tests' / 'fake'}",
+        f"-I{sysconfig.get_path('include')}",
+    ]
     includes += [f"-isystem{path}" for path in cpp_extension.include_paths()]
     flags = ["-std=c++20", "-O2", "-g", "-fPIC", "-Wall", "-Wextra"]
     sources = sorted((ROOT / "tests" / "fake").glob("*.cpp"))

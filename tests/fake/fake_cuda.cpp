@@ -10,7 +10,8 @@
 // works on the host's.
 // FAKE_CUDA_BREAK: leaves out a kind of order, to see that it is needed. end: who waits for a call does not wait;
 // begin: a call does not wait for the stream of its caller, nor a fused one for the one before it; flags: nothing waits
-// for a flag; ring: fused calls have one slot; looks: all is over for who looks at an event.
+// for a flag; readers: nothing waits for a flag that says that somebody has read; lane: what is to be queued on a
+// caller's stream goes beside it; ring: fused calls have one slot; looks: all is over for who looks at an event.
 #include "fake_cuda.h"
 
 #include <unistd.h>
@@ -20,15 +21,19 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <random>
+#include <set>
+#include <string_view>
 #include <thread>
 #include <vector>
 
+#include "base/check.h"
 #include "device/cuda_stream.h"
 #include "device/device.h"
+#include "device/host_copy.h"
 
 namespace pinnedpg {
 
@@ -79,23 +84,51 @@ class Engine : public std::enable_shared_from_this<Engine> {
 };
 
 /// The engine of a new stream.
-std::shared_ptr<Engine> engine() {
+std::shared_ptr<Engine> engine(int device) {
   static const char* const given = std::getenv("FAKE_CUDA_QUEUES");
   static const size_t count = given != nullptr ? std::strtoul(given, nullptr, 10) : 0;
   if (count == 0) return Engine::start();
-  static auto* const shared = new std::vector<std::shared_ptr<Engine>>;
+  struct Shared {
+    std::vector<std::shared_ptr<Engine>> engines;
+    size_t next = 0;
+  };
+  static auto* const by_device = new std::map<int, Shared>;
   static std::mutex mutex;
-  static size_t next = 0;
   std::lock_guard lock(mutex);
-  if (shared->size() < count) shared->push_back(Engine::start());
-  return (*shared)[next++ % count];
+  Shared& shared = (*by_device)[device];
+  if (shared.engines.size() < count) shared.engines.push_back(Engine::start());
+  return shared.engines[shared.next++ % count];
 }
 
 /// What a stream's handle points at. The null handle is the host itself, whose work is done when it is queued.
 struct Queued {
-  const std::shared_ptr<Engine> engine = pinnedpg::engine();
+  explicit Queued(int device) : device(device), engine(pinnedpg::engine(device)) {}
+  const int device;
+  const std::shared_ptr<Engine> engine;
   const std::shared_ptr<std::atomic<int>> pending = std::make_shared<std::atomic<int>>(0);
 };
+
+/// Streams of a caller's, and those of them that are current, by device; the ranges that are pinned.
+struct World {
+  std::mutex mutex;
+  std::set<Queued*> streams;
+  std::map<int, void*> current;
+  std::map<char*, size_t> pinned;
+};
+
+World& world() {
+  static World& instance = *new World;
+  return instance;
+}
+
+bool is_current(void* stream) {
+  std::lock_guard lock(world().mutex);
+  if (stream == nullptr) return true;
+  for (const auto& [device, current] : world().current) {
+    if (current == stream) return true;
+  }
+  return false;
+}
 
 }  // namespace
 
@@ -111,7 +144,30 @@ void await(const std::function<bool()>& there) {
   }
 }
 
-void* new_stream() { return new Queued; }
+void* new_stream(int device) {
+  std::lock_guard lock(world().mutex);
+  return *world().streams.insert(new Queued(device)).first;  // for ever, like torch's
+}
+
+void* fake_current_stream(int device) {
+  std::lock_guard lock(world().mutex);
+  const auto found = world().current.find(device);
+  return found == world().current.end() ? nullptr : found->second;
+}
+
+void set_fake_current_stream(int device, void* stream) {
+  std::lock_guard lock(world().mutex);
+  world().current[device] = stream;
+}
+
+size_t fake_pinned_bytes() {
+  std::lock_guard lock(world().mutex);
+  size_t bytes = 0;
+  for (const auto& [data, size] : world().pinned) bytes += size;
+  return bytes;
+}
+
+bool is_idle(void* stream) { return *static_cast<Queued*>(stream)->pending == 0; }
 
 void push(void* stream, std::function<void()> work) {
   if (stream == nullptr) return work();
@@ -139,7 +195,7 @@ void push_mark(void* stream, const Mark& mark) {
 
 void push_kernel(void* stream, std::function<void()> work) {
   if (stream != nullptr) return push(stream, std::move(work));
-  if (!host_kernels) host_kernels = std::make_unique<Queued>();
+  if (!host_kernels) host_kernels = std::make_unique<Queued>(0);
   push(host_kernels.get(), std::move(work));
 }
 
@@ -154,31 +210,49 @@ void CudaEvent::record(void* stream) {
 }
 
 void CudaEvent::hold(void* stream) const {
-  if (leaves_out(stream == nullptr ? "end" : "begin")) return;
+  if (leaves_out(is_current(stream) ? "end" : "begin")) return;
   push(stream, [mark = *static_cast<const Mark*>(event_)] { await([&] { return mark->load(); }); });
 }
 
 bool CudaEvent::is_over() const { return leaves_out("looks") || (*static_cast<const Mark*>(event_))->load(); }
 
-CudaStream::CudaStream(int) : stream_(new Queued) {}
+CudaStream::CudaStream(int device) : stream_(new Queued(device)), owned_(true) {}
+
+CudaStream::CudaStream(void* stream)
+    : stream_(leaves_out("lane") && stream != nullptr ? new_stream(static_cast<Queued*>(stream)->device) : stream),
+      owned_(false) {}
 
 bool CudaStream::can_wait(int) noexcept { return std::getenv("FAKE_CUDA_NO_WAITS") == nullptr; }
 
 CudaStream::~CudaStream() {
-  if (owns_) delete static_cast<Queued*>(stream_);
+  if (owned_) delete static_cast<Queued*>(stream_);
 }
 
-void CudaStream::copy(const Region& dst, const Region& src, Toward) {
-  push(stream_, [dst, src] {
-    if (dst.is_flat() && src.is_flat()) {
-      std::memcpy(dst.data, src.data, dst.bytes());
-      return;
-    }
-    for (size_t row = 0; row < dst.rows; ++row) {
-      std::memcpy(dst.data + row * dst.pitch, src.data + row * src.pitch, dst.row_bytes);
-    }
-  });
+namespace {
+
+/// Flags that streams have moved after they have read: for FAKE_CUDA_BREAK=readers.
+struct Readers {
+  std::mutex mutex;
+  std::set<void*> reading;  ///< streams whose last copy was one off the stage
+  std::set<Flag*> flags;
+};
+
+Readers& readers() {
+  static Readers& instance = *new Readers;
+  return instance;
 }
+
+}  // namespace
+
+void CudaStream::copy(const Region& dst, const Region& src, Toward toward) {
+  if (leaves_out("readers") && toward != Toward::kStage) {
+    std::lock_guard lock(readers().mutex);
+    readers().reading.insert(stream_);
+  }
+  push(stream_, [dst, src] { copy_rows(dst, src); });
+}
+
+void CudaStream::copy_on_host(const Region& dst, const Region& src) { copy(dst, src, Toward::kStage); }
 
 void CudaStream::reduce(const Region& dst, std::span<const Region> srcs, Reduction reduction,
                         std::span<const double* const> factors) {
@@ -193,22 +267,39 @@ void CudaStream::reduce(const Region& dst, std::span<const Region> srcs, Reducti
 
 void CudaStream::arrive(Flag& flag, uint32_t step) {
   if (!can_wait(0)) std::abort();
+  if (leaves_out("readers")) {
+    std::lock_guard lock(readers().mutex);
+    if (readers().reading.erase(stream_) != 0) readers().flags.insert(&flag);
+  }
   push(stream_, [&flag, step] { flag.step.store(step); });
+  flag.issued.store(step, std::memory_order_release);
 }
 
 bool CudaStream::wait(std::span<Flag* const> flags, uint32_t step) {
   if (!can_wait(0)) std::abort();
   for (Flag* flag : flags) {
     if (flag->has_reached(step) || leaves_out(stream_ == nullptr ? "end" : "flags")) continue;
+    if (leaves_out("readers")) {
+      std::lock_guard lock(readers().mutex);
+      if (readers().flags.count(flag) != 0) continue;
+    }
     push(stream_, [flag, step] { await([&] { return flag->has_reached(step); }); });
   }
   return true;
 }
 
-bool CudaStream::is_idle() const { return *static_cast<Queued*>(stream_)->pending == 0; }
+bool CudaStream::is_idle() const { return pinnedpg::is_idle(stream_); }
 
 CurrentDevice::CurrentDevice(int) {}
 CurrentDevice::~CurrentDevice() = default;
+
+bool is_stream_of(int device, uint64_t handle) noexcept {
+  std::lock_guard lock(world().mutex);
+  auto* const stream = reinterpret_cast<Queued*>(handle);
+  return world().streams.count(stream) != 0 && stream->device == device;
+}
+
+bool is_on_gpu(const void*) { return true; }
 
 void synchronize(void* stream) {
   const auto mark = std::make_shared<std::atomic<bool>>(false);
@@ -225,7 +316,21 @@ std::array<uint8_t, 16> gpu_id(int) {
   if (std::getenv("FAKE_CUDA_SHARED") == nullptr) std::memcpy(id.data(), words, sizeof words);
   return id;
 }
-void pin(void*, size_t) {}
-void unpin(void*) {}
+void pin(void* data, size_t bytes) {
+  std::lock_guard lock(world().mutex);
+  auto* const begin = static_cast<char*>(data);
+  const auto after = world().pinned.lower_bound(begin + bytes);
+  if (after != world().pinned.begin() && std::prev(after)->first + std::prev(after)->second > begin) {
+    throw SystemError(concat("pin: cannot pin ", bytes, " bytes: some are pinned already"));
+  }
+  world().pinned[begin] = bytes;
+}
+
+bool is_pinned(const void*) { return false; }
+
+void unpin(void* data) {
+  std::lock_guard lock(world().mutex);
+  if (world().pinned.erase(static_cast<char*>(data)) == 0) throw SystemError("unpin: it is not pinned");
+}
 
 }  // namespace pinnedpg

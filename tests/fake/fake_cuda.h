@@ -2,19 +2,25 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <string_view>
 
 namespace pinnedpg {
 
-/// Queues work on a stream. The null stream is the host itself, whose work is done when it is queued.
+/// A caller's stream on a GPU, for ever.
+void* new_stream(int device);
+/// Queues work on a stream; it may block. The null stream is the host itself, whose work is done when it is queued.
 void push(void* stream, std::function<void()> work);
-
 /// The same for a kernel, which the host does not wait for: what marks the host's stream comes after it.
 void push_kernel(void* stream, std::function<void()> work);
+bool is_idle(void* stream);
 
-/// A stream that nobody destroys.
-void* new_stream();
+/// Of all threads; null, at first: the host.
+void* fake_current_stream(int device);
+void set_fake_current_stream(int device, void* stream);
+
+size_t fake_pinned_bytes();
 
 /// Whether FAKE_CUDA_BREAK names it.
 bool leaves_out(std::string_view what);

@@ -13,6 +13,9 @@ namespace pinnedpg {
 /// The type of the tensors whose calls are queued on streams.
 c10::DeviceType gpu_type();
 
+/// The GPU whose memory a tensor lies in; -1: none's.
+int gpu_of(const at::Tensor& tensor);
+
 /// Whether a rank may come to make calls with tensors on GPUs.
 bool may_use_gpus();
 
@@ -21,9 +24,6 @@ void* current_stream(int gpu);
 
 /// One of torch's own streams, on which nobody waits for long.
 void* side_stream(int gpu);
-
-/// Host memory that all GPUs can use, from torch's own store of it. Raises where none can be had.
-at::Tensor pinned_memory(int64_t bytes);
 
 /// The devices of a future whose value is to be waited for on their streams.
 std::vector<c10::Device> future_devices(const std::vector<int>& gpus);

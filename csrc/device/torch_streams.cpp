@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
-#include "c10d/torch_streams.h"
+#include "device/torch_streams.h"
 
 #include <ATen/ATen.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -28,15 +28,13 @@ c10::Stream as_torch(int gpu, void* stream) {
 
 c10::DeviceType gpu_type() { return c10::kCUDA; }
 
+int gpu_of(const at::Tensor& tensor) { return tensor.is_cuda() ? tensor.device().index() : -1; }
+
 bool may_use_gpus() { return built_with_cuda() && c10::impl::hasDeviceGuardImpl(c10::kCUDA); }
 
 void* current_stream(int gpu) { return torch_cuda().getStream(device_of(gpu)).native_handle(); }
 
 void* side_stream(int gpu) { return torch_cuda().getStreamFromGlobalPool(device_of(gpu)).native_handle(); }
-
-at::Tensor pinned_memory(int64_t bytes) {
-  return at::empty({bytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
-}
 
 std::vector<c10::Device> future_devices(const std::vector<int>& gpus) {
   std::vector<c10::Device> devices;
