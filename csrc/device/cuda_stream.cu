@@ -121,6 +121,7 @@ bool CudaEvent::is_over() const {
 
 CudaStream::CudaStream(int device) : owned_(true) {
   const CurrentDevice current(device);
+  check_cuda(load_reductions(device), "cudaFuncGetAttributes", "CUDA: cannot load kernels on GPU ", device);
   int least = 0, greatest = 0;
   check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange",
              "CUDA: cannot use GPU ", device);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
 #include <algorithm>
+#include <mutex>
+#include <set>
 
 #include "device/cuda_stream.h"
 #include "device/cuda_table.h"
@@ -103,13 +105,39 @@ void launch(const Arguments& arguments, cudaStream_t stream) {
 }
 
 template <typename Element, ReduceOp op>
-struct LaunchOf {
-  static constexpr Launch value = &launch<Element, op>;
+cudaError_t load() {
+  cudaFuncAttributes attributes;
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, reduce_packs<Element, op>);
+  return error != cudaSuccess ? error : cudaFuncGetAttributes(&attributes, reduce_each<Element, op>);
+}
+
+struct Entry {
+  Launch launch;
+  cudaError_t (*load)();
 };
 
-constexpr auto kTable = make_cuda_table<Launch, LaunchOf>();
+template <typename Element, ReduceOp op>
+struct EntryOf {
+  static constexpr Entry value{&launch<Element, op>, &load<Element, op>};
+};
+
+constexpr auto kTable = make_cuda_table<Entry, EntryOf>();
 
 }  // namespace
+
+cudaError_t load_reductions(int device) {
+  static std::mutex mutex;
+  static std::set<int> loaded;
+  std::lock_guard lock(mutex);
+  if (!loaded.insert(device).second) return cudaSuccess;
+  for (const auto& row : kTable.entries) {
+    for (const Entry& entry : row) {
+      if (entry.load == nullptr) continue;
+      if (const cudaError_t error = entry.load(); error != cudaSuccess) return error;
+    }
+  }
+  return cudaSuccess;
+}
 
 cudaError_t reduce_cuda(const Region& dst, std::span<const Region> srcs, Reduction reduction,
                         std::span<const double* const> factors, void* stream) {
@@ -123,7 +151,7 @@ cudaError_t reduce_cuda(const Region& dst, std::span<const Region> srcs, Reducti
     arguments.srcs[k] = srcs[k].data;
     if (!factors.empty()) arguments.factors[k] = factors[k];
   }
-  kTable.of(lowered)(arguments, static_cast<cudaStream_t>(stream));
+  kTable.of(lowered).launch(arguments, static_cast<cudaStream_t>(stream));
   return cudaGetLastError();
 }
 

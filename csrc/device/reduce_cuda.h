@@ -16,4 +16,8 @@ namespace pinnedpg {
 cudaError_t reduce_cuda(const Region& dst, std::span<const Region> srcs, Reduction reduction,
                         std::span<const double* const> factors, void* stream);
 
+/// Loads its kernels onto the current GPU, which is `device`: a kernel's first launch would else wait for all that has
+/// been queued there, which may be waiting for who launches it.
+cudaError_t load_reductions(int device);
+
 }  // namespace pinnedpg

@@ -8,6 +8,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from test_fused_cuda import captures_into
 from worker import Setup
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -22,7 +23,7 @@ def captures(count):
     dist.all_reduce(tensor)
     torch.cuda.synchronize()
     try:
-        with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        with captures_into(torch.cuda.CUDAGraph()):
             dist.all_reduce(tensor)
     except ValueError as error:
         return str(error)
@@ -36,7 +37,7 @@ def captured():
     dist.all_reduce(summed)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with captures_into(graph):
         summed.mul_(2)
         dist.all_reduce(summed)
         work = dist.broadcast(cast, world - 1, async_op=True)
@@ -80,7 +81,7 @@ def replays_alone(how):
     dist.all_reduce(tensor)
     torch.cuda.synchronize()
     graph, rank = torch.cuda.CUDAGraph(), dist.get_rank()
-    with torch.cuda.graph(graph):
+    with captures_into(graph):
         if how == "another" and rank == 1:
             dist.broadcast(tensor, 0)
         else:
@@ -115,7 +116,7 @@ def timed(graphed):
         torch.cuda.synchronize()
         if graphed:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with captures_into(graph):
                 for _ in range(20):
                     dist.all_reduce(tensor)
         dist.barrier()
