@@ -186,7 +186,7 @@ AFTER = ["outputs_are_there_on_both_streams", "inputs_may_be_overwritten_afterwa
 ORDERS = {  # what is left out, and what then fails
     "begin": [f"{name}[current]" for name in BEFORE],
     "end": [f"{name}[current]" for name in AFTER],
-    "lane": [f"{name}[streams]" for name in BEFORE + AFTER],
+    "lane": [f"{name}[streams]" for name in BEFORE],
     "readers": ["a_buffer_is_used_again_after_its_readers"],
     "flags": ["outputs_are_there_on_both_streams[streams]"],
 }
