@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [
     "csrc/memory/bell.cpp",
     "csrc/device/host_stream.cpp",
+    "csrc/device/wait_policy.cpp",
     "csrc/device/host_copy.cpp",
     "csrc/device/stage_copy.cpp",
     "csrc/base/interrupt.cpp",

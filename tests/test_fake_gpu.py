@@ -152,7 +152,7 @@ def test_clients(folder):
 
 def test_who_does_not_wait_reads_too_early(folder):
     status, _, printed = run(
-        folder, *MATRIX, "test_types and processes and 3", FAKE_CUDA_BREAK="end"
+        folder, *MATRIX, "test_types and processes and 3", FAKE_CUDA_BREAK="end", **SHARED
     )
     assert status == 1 and "must be" in printed
 
