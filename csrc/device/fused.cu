@@ -108,7 +108,7 @@ class Turn {
     if (began_ == 0) began_ = now;
     const bool halted = *reinterpret_cast<const volatile uint32_t*>(round_.halt) != 0;
     if (!halted && now - began_ < round_.limit_ns) return true;
-    leave(halted ? Halt::kNo : Halt::kLate);
+    leave(halted ? Halt::kNone : Halt::kLate);
     return false;
   }
 
@@ -116,7 +116,7 @@ class Turn {
   __device__ void leave(Halt why) {
     in_vain_ = true;
     *static_cast<volatile uint32_t*>(&state_.dead) = 1;
-    if (why == Halt::kNo) return;
+    if (why == Halt::kNone) return;
     *reinterpret_cast<volatile uint32_t*>(round_.halt) = static_cast<uint32_t>(why);
     __threadfence_system();
   }

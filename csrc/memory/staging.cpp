@@ -65,7 +65,7 @@ size_t Staging::slots_begin(int rank) const {
 }
 
 void abort_group(Control& control, const std::string& reason) {
-  Halt going = Halt::kNo;
+  Halt going = Halt::kNone;
   control.halt.compare_exchange_strong(going, Halt::kAborted);
   uint32_t expected = 0;
   if (control.abort.compare_exchange_strong(expected, 1)) {

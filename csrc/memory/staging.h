@@ -37,7 +37,7 @@ enum class Waits : uint32_t { kUnknown, kGpu, kHost };
 using GpuId = std::array<uint8_t, 16>;
 
 /// Why kernels that wait are to leave. A GPU writes the last two.
-enum class Halt : uint32_t { kNo, kAborted, kLate, kMisfit };
+enum class Halt : uint32_t { kNone, kAborted, kLate, kMisfit };
 
 /// What a rank shows of itself.
 struct alignas(64) Member {

@@ -71,7 +71,7 @@ class Kernel {
   }
   bool goes_on() {
     if (state_->dead) return false;
-    if (round_.halt->load() != Halt::kNo) return leave();
+    if (round_.halt->load() != Halt::kNone) return leave();
     if (steady_clock::now() - began_ < std::chrono::nanoseconds(round_.limit_ns)) return true;
     round_.halt->store(Halt::kLate);
     return leave();
