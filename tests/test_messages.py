@@ -74,6 +74,7 @@ def beside_collectives():
         dist.all_reduce(tensor)
         dist.all_reduce(torch.ones(3), async_op=True).wait()
     states = [work.is_completed() for work in sends]
+    dist.barrier()  # none is received before both have looked
     for size in (1_000_000, 1000, 1):
         got = torch.empty(size)
         dist.recv(got, peer, tag=size)
