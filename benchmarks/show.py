@@ -93,11 +93,7 @@ def describe(found: Found) -> str:
 
 def share_of_roofline(found: Found) -> str:
     """Returns how near the largest all_reduce comes to what the cores can copy."""
-    shares = [
-        one
-        for one in found["roofline"]["shares"]
-        if one["backend"] == "pinned" and one["operation"] == "all_reduce"
-    ]
+    shares = goals.select(found["roofline"]["shares"], backend="pinned", operation="all_reduce")
     largest = max((one["bytes"] for one in shares), default=0)
     told = [f"{one['share']:.0%} ({one['dtype']})" for one in shares if one["bytes"] == largest]
     return (

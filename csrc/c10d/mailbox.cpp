@@ -163,8 +163,10 @@ void Mailbox::help(int peer, steady_clock::time_point end, c10::function_ref<boo
       continue;
     }
     ++idle;
-    if (idle <= policy.spins) pause();
-    if (idle <= policy.spins) continue;
+    if (idle <= policy.spins) {
+      pause();
+      continue;
+    }
     if (yield_core() && idle <= policy.spins + policy.yields) continue;
     if (const auto wire = only_wire(peer)) {
       wire->sleep();

@@ -149,15 +149,15 @@ def test_calls_that_differ_raise_on_all_ranks(launcher):
         assert "float32[11]" in text and "float32[10]" in text, text
 
 
-def left_alone(how):
+def left_alone(how, count=1_000_000):
     dist.all_reduce(torch.ones(1, device="cuda"))
     torch.cuda.synchronize()
     if dist.get_rank() == 1:
         if how == "leaves":
             return "left"
         time.sleep(30)
-    work = dist.all_reduce(torch.ones(1_000_000, device="cuda"), async_op=True)
     begin = time.monotonic()
+    work = dist.all_reduce(torch.ones(count, device="cuda"), async_op=True)
     torch.cuda.synchronize()
     try:
         work.wait(timedelta(seconds=20))

@@ -8,7 +8,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from test_fused_cuda import captures_into
+from test_fused_cuda import captures, captures_into
 from worker import Setup
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -16,18 +16,6 @@ pytestmark = pytest.mark.skipif(GPUS < 2, reason="needs two GPUs")
 WORLD = min(GPUS, 4)
 LAUNCHERS = ["processes", "threads"]
 FUSED_BYTES = 32 << 10
-
-
-def captures(count):
-    tensor = torch.ones(count, device="cuda")
-    dist.all_reduce(tensor)
-    torch.cuda.synchronize()
-    try:
-        with captures_into(torch.cuda.CUDAGraph()):
-            dist.all_reduce(tensor)
-    except ValueError as error:
-        return str(error)
-    return "captured"
 
 
 def captured():

@@ -3,12 +3,12 @@
 """Small calls that are one kernel: streams, late peers, failures."""
 
 import time
-from datetime import timedelta
 
 import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from test_cuda import left_alone
 from worker import Setup
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(GPUS < 2, reason="needs two GPUs")
 WORLD = min(GPUS, 4)
 LAUNCHERS = ["processes", "threads"]
 SPIN = 100_000_000  # cycles: about 0.05 s
+SMALL = 10
 
 
 def many():
@@ -122,34 +123,14 @@ def test_calls_that_differ_raise_on_all_ranks(counts):
         assert float(text.split()[0]) < 5, text
 
 
-def left_alone(how):
-    dist.all_reduce(torch.ones(1, device="cuda"))
-    torch.cuda.synchronize()
-    if dist.get_rank() == 1:
-        if how == "leaves":
-            return "left"
-        time.sleep(30)
-    begin = time.monotonic()
-    work = dist.all_reduce(torch.ones(10, device="cuda"), async_op=True)
-    torch.cuda.synchronize()
-    try:
-        work.wait(timedelta(seconds=20))
-        for _ in range(100):
-            time.sleep(0.01)
-            dist.all_reduce(torch.ones(1, device="cuda"))
-    except dist.DistBackendError as error:
-        return f"{time.monotonic() - begin:.1f} {error}"
-    return "no error"
-
-
 def test_a_peer_that_has_left_frees_the_gpu():
-    found, left = ranks.run(left_alone, 2, "leaves")
+    found, left = ranks.run(left_alone, 2, "leaves", SMALL)
     assert left == "left"
     assert "rank 1" in found and "left" in found and float(found.split()[0]) < 5, found
 
 
 def test_a_call_that_takes_too_long_frees_the_gpu():
     with pytest.raises(ranks.RanksError) as caught:
-        ranks.run(left_alone, 2, "sleeps", setup=Setup(timeout_s=2.0), timeout_s=12.0)
+        ranks.run(left_alone, 2, "sleeps", SMALL, setup=Setup(timeout_s=2.0), timeout_s=12.0)
     first = caught.value.outcomes[0]
     assert first.state == "returned" and "timeout" in first.value, first.report()

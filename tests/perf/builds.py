@@ -11,16 +11,13 @@ slowest rank's rounds).
 """
 
 import argparse
+import functools
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-
-ROUNDS = 15
-ROUND_S = 0.02
 
 
 class Build:
@@ -81,7 +78,7 @@ def serve(rank, nproc, operation):
 
 
 def main():
-    from options import number
+    from options import compare
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", default="all_reduce")
@@ -94,14 +91,11 @@ def main():
         return serve(given.rank, given.nproc, given.o)
     named = dict(build.split("=") for build in given.builds)
     builds = [Build(os.path.abspath(folder), given.nproc, given.o) for folder in named.values()]
-    print(f"| {given.o}, {given.nproc} ranks | " + " | ".join(named) + " |")
-    print("|---" * (1 + len(builds)) + "|")
-    for size in given.sizes.split(","):
-        first = max(build.timed(number(size), 3) for build in builds)
-        calls = max(1, int(ROUND_S / first))
-        rounds = [[build.timed(number(size), calls) for build in builds] for _ in range(ROUNDS)]
-        cells = [f"{1e6 * statistics.median(column):.1f}" for column in zip(*rounds, strict=True)]
-        print(f"| {size} | " + " | ".join(cells) + " |", flush=True)
+
+    def timers(nbytes):
+        return [functools.partial(build.timed, nbytes) for build in builds]
+
+    compare(f"{given.o}, {given.nproc} ranks", list(named), given.sizes, timers)
     for build in builds:
         build.end()
     return None

@@ -11,6 +11,7 @@ as far as there are any.
 """
 
 import argparse
+import functools
 import os
 import statistics
 import time
@@ -65,6 +66,29 @@ def timed(call, calls, synchronize):
     return taken.item()
 
 
+def compare(head, names, sizes, timers, shows=True):
+    """Prints the median microseconds of a call by size and name: round by round, all in turn.
+
+    Args:
+        head: What is compared.
+        names: Of what takes turns.
+        sizes: As the command line has them.
+        timers: Returns, for a size, what takes a number of calls and returns the seconds of one.
+        shows: Whether this process is to print.
+    """
+    if shows:
+        print(f"| {head} | " + " | ".join(names) + " |")
+        print("|---" * (1 + len(names)) + "|")
+    for size in sizes.split(","):
+        each = timers(number(size))
+        first = max(timer(3) for timer in each)
+        calls = max(1, int(ROUND_S / first))
+        rounds = [[timer(calls) for timer in each] for _ in range(ROUNDS)]
+        cells = [f"{1e6 * statistics.median(column):.1f}" for column in zip(*rounds, strict=True)]
+        if shows:
+            print(f"| {size} | " + " | ".join(cells) + " |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", default="all_reduce")
@@ -85,22 +109,14 @@ def main():
         pairs = [pair.split("=") for pair in choice.split(",")]
         options = pinnedpg.Options(**{name: number(value) for name, value in pairs})
         groups.append(dist.new_group(backend="pinned", pg_options=options))
-    if dist.get_rank() == 0:
-        print(
-            f"| {given.o} {given.dtype}, {dist.get_world_size()} ranks | "
-            + " | ".join(given.choices)
-            + " |"
-        )
-        print("|---" * (1 + len(groups)) + "|")
-    for size in given.sizes.split(","):
-        about = {"device": given.device, "dtype": getattr(torch, given.dtype)}
-        calls = [call_of(given.o, number(size), group, **about) for group in groups]
-        first = max(timed(call, 3, synchronize) for call in calls)
-        count = max(1, int(ROUND_S / first))
-        rounds = [[timed(call, count, synchronize) for call in calls] for _ in range(ROUNDS)]
-        cells = [f"{1e6 * statistics.median(column):.1f}" for column in zip(*rounds, strict=True)]
-        if dist.get_rank() == 0:
-            print(f"| {size} | " + " | ".join(cells) + " |", flush=True)
+    about = {"device": given.device, "dtype": getattr(torch, given.dtype)}
+
+    def timers(nbytes):
+        calls = [call_of(given.o, nbytes, group, **about) for group in groups]
+        return [functools.partial(timed, call, synchronize=synchronize) for call in calls]
+
+    head = f"{given.o} {given.dtype}, {dist.get_world_size()} ranks"
+    compare(head, given.choices, given.sizes, timers, shows=dist.get_rank() == 0)
     dist.destroy_process_group()
 
 
