@@ -18,7 +18,7 @@ ROWS, HEAD_DIM = 5, 4
 SPLIT = [(0, 0, 3), (1, 3, 4)]  # (device, begin, end) in heads: uneven shares are fine
 names = ["cuda:0", "cuda:1"] if on_gpus else ["cpu", "cpu"]
 streams = [torch.cuda.Stream(d).cuda_stream if on_gpus else tp.HostStream(d) for d in range(2)]
-temp = [torch.empty(1 << 16) for _ in range(2)]  # the host buffers; pinned for the GPUs' use
+temp = [torch.empty(1 << 16, pin_memory=on_gpus) for _ in range(2)]  # the host buffers
 ctx = tp.make_tp_context(SPLIT, SPLIT, SPLIT, SPLIT, SPLIT, temp, streams)
 
 # The whole source to every device.

@@ -119,7 +119,8 @@ def make_tp_context(
         rs_split: Of the hidden columns (residual).
         q_split: Of query heads.
         pinned_temp: The host buffers: contiguous CPU tensors of any shape and dtype, each with its
-            own size, that share no memory. The context keeps them alive.
+            own size, that share no memory; for GPUs, made with `pin_memory=True`. The context
+            keeps them alive.
         streams: By device ordinal: a `HostStream` or its handle, which the context keeps alive, or
             a GPU's `torch.cuda.Stream(device).cuda_stream`; all of one kind. 0 or None for a device
             that is not used.
@@ -131,10 +132,10 @@ def make_tp_context(
 
     Raises:
         ValueError: A split's shares do not follow one another from 0, end before they begin or name
-            a device without a stream; a buffer is no contiguous CPU tensor or overlaps another; a
-            stream is unknown or another device's, or a GPU's that has no stream memory operations;
-            streams of both kinds, or none; the time-out is not positive.
-        RuntimeError: A buffer cannot be pinned for the GPUs.
+            a device without a stream; a buffer is no contiguous CPU tensor, overlaps another, or is
+            for GPUs and not pinned; a stream is unknown or another device's, or a GPU's that has no
+            stream memory operations; streams of both kinds, or none; the time-out is not positive.
+        RuntimeError: The memory where the devices meet cannot be pinned for the GPUs.
 
     Source: exllamav2 0.3.2, exllamav2_ext/ext_tp.cpp. There, buffers are not kept alive, all have
     the size of the last, and nothing is checked. The keyword-only arguments are ours.

@@ -61,7 +61,7 @@ class Rig:
             self.current = {device: self.stream(device) for device in self.devices}
             for one in self.current.values():
                 one.make_current()
-        self.buffers = [torch.zeros(size, dtype=torch.uint8) for size in buffer_bytes]
+        self.buffers = [self.buffer(size) for size in buffer_bytes]
         handles = {device: stream.cuda_stream for device, stream in self.streams.items()}
         by_ordinal = [handles.get(device, 0) for device in range(max(self.devices) + 1)]
         settings.setdefault("timeout", SECONDS)
@@ -69,6 +69,9 @@ class Rig:
 
     def stream(self, device):
         return fake_streams.Stream(device) if ON_FAKE_GPU else tp.HostStream(device)
+
+    def buffer(self, size):
+        return torch.zeros(size, dtype=torch.uint8)
 
     def put(self, tensor, device):
         """The tensor as it is on that device."""

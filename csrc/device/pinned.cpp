@@ -2,11 +2,7 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "device/pinned.h"
 
-#include <unistd.h>
-
-#include <algorithm>
 #include <condition_variable>
-#include <cstdint>
 #include <map>
 #include <mutex>
 
@@ -56,14 +52,6 @@ void forget(std::byte* data) {
   known().forgotten.notify_all();
 }
 
-/// Whether somebody else has pinned it.
-bool is_pinned_by_others(const Region& region) {
-  std::shared_ptr<void> ours;  // outlives the lock, which its end may want
-  std::unique_lock lock(known().mutex);
-  ours = known().covering(lock, region.data, region.bytes());
-  return !ours && is_pinned(region.data) && is_pinned(region.data + region.bytes() - 1);
-}
-
 }  // namespace
 
 std::shared_ptr<void> pin_shared(const std::shared_ptr<void>& memory, void* data, size_t bytes) {
@@ -73,24 +61,6 @@ std::shared_ptr<void> pin_shared(const std::shared_ptr<void>& memory, void* data
   pin(begin, bytes);
   std::shared_ptr<void> pinned(begin, [memory](std::byte* at) { forget(at); });
   known().by_address[begin] = {pinned, bytes};
-  return pinned;
-}
-
-std::vector<std::shared_ptr<void>> pin_pages(const std::vector<Region>& regions) {
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  std::vector<std::pair<uintptr_t, uintptr_t>> ranges;
-  for (const Region& region : regions) {
-    if (region.bytes() == 0 || is_pinned_by_others(region)) continue;
-    const auto begin = reinterpret_cast<uintptr_t>(region.data);
-    ranges.emplace_back(begin / page * page, (begin + region.bytes() + page - 1) / page * page);
-  }
-  std::sort(ranges.begin(), ranges.end());
-  std::vector<std::shared_ptr<void>> pinned;
-  for (size_t i = 0; i < ranges.size(); ++i) {
-    auto [begin, end] = ranges[i];
-    for (; i + 1 < ranges.size() && ranges[i + 1].first < end; ++i) end = std::max(end, ranges[i + 1].second);
-    pinned.push_back(pin_shared(nullptr, reinterpret_cast<void*>(begin), end - begin));
-  }
   return pinned;
 }
 

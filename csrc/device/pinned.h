@@ -4,18 +4,11 @@
 
 #include <cstddef>
 #include <memory>
-#include <vector>
-
-#include "base/region.h"
 
 namespace pinnedpg {
 
 /// Memory that is pinned for the GPUs while anyone keeps the result: members of one process share it, since memory can
 /// be pinned once only. `memory` is kept mapped for as long. Raises SystemError.
 std::shared_ptr<void> pin_shared(const std::shared_ptr<void>& memory, void* data, size_t bytes);
-
-/// Memory of a caller's, who keeps it mapped: the pages of all regions (regions may have pages in common), but for what
-/// somebody else has pinned already. Raises SystemError.
-std::vector<std::shared_ptr<void>> pin_pages(const std::vector<Region>& regions);
 
 }  // namespace pinnedpg

@@ -11,7 +11,6 @@
 #include <mutex>
 #include <vector>
 
-#include "device/pinned.h"
 #include "tp/barrier.h"
 #include "tp/host_queue.h"
 #include "tp/leg.h"
@@ -50,9 +49,6 @@ class Issuer {
   const std::vector<int>& devices() const { return devices_; }
   bool has(int device) const { return queues_.count(device) != 0; }
   bool on_gpus() const { return !lanes_.empty(); }
-
-  /// Pins the buffers for the GPUs, until the context is freed and no GPU uses them. Raises SystemError.
-  void pin(const std::vector<Region>& buffers) { common_->pinned = pin_pages(buffers); }
 
   /// Makes the team of those devices (in rising order), unless there is one: before the first call, since to pin its
   /// memory may wait for the GPUs.

@@ -21,7 +21,6 @@ using Kept = std::shared_ptr<std::vector<at::Tensor>>;
 /// What all legs of a context share, and keep while they are under way.
 struct Common {
   std::vector<at::Tensor> buffers;
-  std::vector<std::shared_ptr<void>> pinned;  ///< of the buffers, what this context has pinned for its GPUs
   std::map<std::vector<int>, std::unique_ptr<Team>> teams;
   Failure failure;
 };

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "device/device.h"
 #include "device/torch_streams.h"
 
 namespace pinnedpg::tp {
@@ -87,6 +88,17 @@ void check_splits(const Splits& splits, const Issuer& issuer) {
   }
 }
 
+/// Pinned by their owner alone: whole pages would be, with what lies beside a buffer on them.
+void check_pinned(const std::vector<Region>& buffers) {
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    const Region& buffer = buffers[i];
+    PINNEDPG_CHECK(buffer.bytes() == 0 || (is_pinned(buffer.data) && is_pinned(buffer.data + buffer.bytes() - 1)),
+                   Argument{kMake, "pinned_temp", static_cast<int64_t>(i)},
+                   " must be pinned memory, for GPUs; got a pageable tensor of ", buffer.bytes(),
+                   " bytes. Make it with pin_memory=True");
+  }
+}
+
 /// The devices of every call by legs: those of a split, or of two.
 std::vector<std::vector<int>> sets_of(const Splits& splits) {
   std::vector<std::vector<int>> sets;
@@ -109,12 +121,12 @@ TpContext::TpContext(Settings settings)
   PINNEDPG_CHECK(settings.timeout.count() > 0, kMake, ": timeout must be more than 0 seconds; got ",
                  settings.timeout.count() / 1000.0);
   check_splits(splits_, issuer_);
+  if (issuer_.on_gpus()) check_pinned(buffers_);
   try {
-    if (issuer_.on_gpus()) issuer_.pin(buffers_);
     issuer_.make_team(issuer_.devices());
     for (const auto& devices : sets_of(splits_)) issuer_.make_team(devices);
   } catch (const SystemError& error) {
-    throw SystemError(concat(kMake, ": pinned_temp must be memory that the GPUs can use: ", error.what()));
+    throw SystemError(concat(kMake, ": the stage must be memory that the GPUs can use: ", error.what()));
   }
   issuer_.set_multithreaded(settings.multithreaded);
 }

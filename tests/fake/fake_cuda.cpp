@@ -108,12 +108,13 @@ struct Queued {
   const std::shared_ptr<std::atomic<int>> pending = std::make_shared<std::atomic<int>>(0);
 };
 
-/// Streams of a caller's, and those of them that are current, by device; the ranges that are pinned.
+/// Streams of a caller's, and those of them that are current, by device; what is pinned or not.
 struct World {
   std::mutex mutex;
   std::set<Queued*> streams;
   std::map<int, void*> current;
   std::map<char*, size_t> pinned;
+  std::set<const void*> pageable;
 };
 
 World& world() {
@@ -165,6 +166,11 @@ size_t fake_pinned_bytes() {
   size_t bytes = 0;
   for (const auto& [data, size] : world().pinned) bytes += size;
   return bytes;
+}
+
+void set_pageable(void* data) {
+  std::lock_guard lock(world().mutex);
+  world().pageable.insert(data);
 }
 
 bool is_idle(void* stream) { return *static_cast<Queued*>(stream)->pending == 0; }
@@ -326,7 +332,10 @@ void pin(void* data, size_t bytes) {
   world().pinned[begin] = bytes;
 }
 
-bool is_pinned(const void*) { return false; }
+bool is_pinned(const void* data) {
+  std::lock_guard lock(world().mutex);
+  return world().pageable.count(data) == 0;
+}
 
 void unpin(void* data) {
   std::lock_guard lock(world().mutex);

@@ -21,6 +21,8 @@ void* fake_current_stream(int device);
 void set_fake_current_stream(int device, void* stream);
 
 size_t fake_pinned_bytes();
+/// All memory counts as pinned but what begins there.
+void set_pageable(void* data);
 
 /// Whether FAKE_CUDA_BREAK names it.
 bool leaves_out(std::string_view what);

@@ -17,6 +17,7 @@ library.fake_pinned.restype = ctypes.c_size_t
 for name in ("submit", "query"):
     getattr(library, f"fake_stream_{name}").argtypes = [ctypes.c_void_p] * (1 + (name == "submit"))
 library.fake_stream_set_current.argtypes = [ctypes.c_int, ctypes.c_void_p]
+library.fake_pageable.argtypes = [ctypes.c_void_p]
 library.fake_place.argtypes = [ctypes.c_void_p, ctypes.c_int]
 WORK = ctypes.CFUNCTYPE(None)
 _kept = []  # what a stream may still call
@@ -61,6 +62,13 @@ def place(tensor, device):
     """Says that a tensor lies on that GPU; returns it."""
     library.fake_place(tensor.data_ptr(), device)
     _kept.append(tensor)  # for ever: another at its address would lie there too
+    return tensor
+
+
+def pageable(tensor):
+    """Says that a tensor is not pinned, as all others are; returns it."""
+    library.fake_pageable(tensor.data_ptr())
+    _kept.append(tensor)
     return tensor
 
 

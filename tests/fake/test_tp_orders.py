@@ -160,20 +160,19 @@ def test_a_leg_that_never_comes_lets_the_streams_go():
     assert done.wait(SECONDS) and time.monotonic() - begin < 5
 
 
-def test_buffers_are_pinned_for_the_contexts_life():
+def test_pageable_buffers_raise_and_nothing_stays_pinned():
     before = fake_streams.pinned_bytes()
-    whole = torch.zeros(5000, dtype=torch.uint8)
-    halves = [whole[:2000], whole[2000:]]  # on the same pages
+    pageable = fake_streams.pageable(torch.zeros(64))
     streams = [fake_streams.Stream(0)]
-    handles = [tp.make_tp_context(*[even([0])] * 5, halves, streams) for _ in range(2)]
-    assert fake_streams.pinned_bytes() - before > 5000
-    for handle in handles:
-        targets = [torch.zeros(8)]
-        tp.tp_broadcast(handle, 0, torch.ones(8), KV, targets, 1)
-        tp.tp_synchronize(handle, timeout=SECONDS)
-        tp.free_tp_context(handle)
-        assert (targets[0] == 1).all()
+    with pytest.raises(ValueError, match=r"pinned_temp\[1\] must be pinned .* of 256 bytes\. Make"):
+        tp.make_tp_context(*[even([0])] * 5, [torch.zeros(8), pageable], streams)
     assert fake_streams.pinned_bytes() == before
+    empty = fake_streams.pageable(torch.zeros(0))
+    handle = tp.make_tp_context(*[even([0])] * 5, [empty, pageable[1:]], streams)
+    assert fake_streams.pinned_bytes() > before, "the stage is"
+    tp.free_tp_context(handle)
+    assert fake_streams.pinned_bytes() == before
+    tp.make_tp_context(*[even([0])] * 5, [pageable], [tp.HostStream(0)])  # no GPU
 
 
 def test_streams_of_host_devices_and_of_gpus_do_not_mix():

@@ -27,6 +27,9 @@ class CudaRig(Rig):
     def stream(self, device):
         return torch.cuda.Stream(device)
 
+    def buffer(self, size):
+        return torch.zeros(size, dtype=torch.uint8, pin_memory=True)
+
     def put(self, tensor, device):
         return tensor.to(f"cuda:{device}")
 

@@ -138,9 +138,13 @@ def test_the_host_is_not_held():
         assert all((target == 3).all().item() for target in targets)
 
 
-def test_buffers_pinned_by_torch_and_a_source_of_equal_rows():
-    temp = [torch.zeros(1000, pin_memory=True), torch.zeros(777, dtype=torch.uint8)]
+def test_pageable_buffers_raise_and_those_by_the_driver_do_not():
+    temp = [torch.zeros(1000, pin_memory=True), torch.zeros(1 << 20, dtype=torch.uint8)]
     streams = [torch.cuda.Stream(device).cuda_stream for device in GPUS]
+    with pytest.raises(ValueError, match=r"pinned_temp\[1\] must be pinned memory, .* of 1048576"):
+        tp.make_tp_context(*[SHARES] * 5, temp, streams)
+    cudart = torch.cuda.cudart()
+    assert not int(cudart.cudaHostRegister(temp[1].data_ptr(), 1 << 20, 0))
     for _ in range(2):
         handle = tp.make_tp_context(*[SHARES] * 5, temp, streams, timeout=SECONDS)
         row = torch.arange(10.0, device="cuda:0")
@@ -150,6 +154,7 @@ def test_buffers_pinned_by_torch_and_a_source_of_equal_rows():
         tp.tp_synchronize(handle, timeout=SECONDS)
         assert all(same(target.cpu(), row.expand(5, 10).cpu()) for target in targets)
         tp.free_tp_context(handle)
+    assert not int(cudart.cudaHostUnregister(temp[1].data_ptr()))
 
 
 def test_a_thread_per_device():
