@@ -84,7 +84,7 @@ void bind_options(py::module_& module, const py::module_& base) {
              return options;
            }),
            py::kw_only(), py::arg("slot_bytes") = 0, py::arg("depth") = 0, py::arg("one_shot_bytes") = -1,
-           py::arg("budget_bytes") = 32 << 20, py::arg("fused_bytes") = 32 << 10, py::arg("host_waits") = false,
+           py::arg("budget_bytes") = 32 << 20, py::arg("fused_bytes") = 64 << 10, py::arg("host_waits") = false,
            py::arg("timeout") = py::none())
       .def_readwrite("slot_bytes", &Options::slot_bytes, kSlotBytesDoc)
       .def_readwrite("depth", &Options::depth, kDepthDoc)

@@ -10,9 +10,10 @@
 namespace pinnedpg {
 namespace {
 
-constexpr int kThreads = 256;
+/// Small blocks, so that many multiprocessors take part: each has few reads of host memory under way.
+constexpr int kThreads = 64;
 /// Beside the one that meets the ranks.
-constexpr uint32_t kMoversMost = 16;
+constexpr uint32_t kMoversMost = 64;
 /// Peers whose words are on their way at once.
 constexpr uint32_t kBatch = 4;
 constexpr uint32_t kLookEvery = 64;
