@@ -4,6 +4,7 @@
 
 import functools
 import os
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -154,6 +155,9 @@ class DeepSpeedComm(Comm):
         known = (torch.float32, torch.bfloat16, torch.float16)
         if self.seat.reduction != "sum" or tensor.is_cuda or tensor.dtype not in known:
             raise Unsupported(f"does not reduce {tensor.dtype} with {self.seat.reduction}")
+        wide = torch.backends.cpu.get_cpu_capability() in ("AVX512", "AMX")
+        if tensor.dtype != torch.float32 and platform.machine() == "x86_64" and not wide:
+            raise Unsupported(f"dies in {tensor.dtype} on a CPU without AVX-512")
         self.call(tensor)
 
 

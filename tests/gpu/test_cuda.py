@@ -17,7 +17,7 @@ import pinnedpg  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 LAUNCHERS = ["processes", "threads"]
-SPIN = 200_000_000  # cycles: about 0.1 s
+SPIN = 600_000_000  # cycles: about 0.3 s
 
 
 def own_stream():
@@ -42,7 +42,7 @@ def late_producer():
         work.wait()
         result = tensor.min() + tensor.max()
         held = time.monotonic() - begin
-        found.append((result.item(), held < 0.08))
+        found.append((result.item(), held < 0.2))
     return found[1:]
 
 
