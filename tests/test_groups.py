@@ -246,3 +246,25 @@ def split_again():
 @pytest.mark.parametrize("launcher", ["processes", "threads"])
 def test_split_again(launcher):
     ranks.run(split_again, 3, launcher=launcher)
+
+
+def unlike_groups():
+    """Rank 2 takes the first subgroup to be the second: its segment is not one of three ranks."""
+    limit = datetime.timedelta(seconds=4)
+    orders = [[0, 1], [0, 1, 2]] if dist.get_rank() < 2 else [[0, 1, 2], [0, 1]]
+    groups = {tuple(members): dist.new_group(members, timeout=limit) for members in orders}
+    tensor = torch.ones(4)
+    try:
+        if dist.get_rank() < 2:
+            dist.all_reduce(tensor, group=groups[0, 1])
+            assert tensor.eq(2).all()
+        dist.all_reduce(tensor, group=groups[0, 1, 2])
+    except dist.DistBackendError as error:
+        return str(error)
+    return "no error"
+
+
+def test_groups_in_another_order_raise():
+    first, second, third = ranks.run(unlike_groups, 3)
+    assert "rank 2 takes its group to have 3 ranks, rank 0 takes it to have 2" in third, third
+    assert "for rank 2" in first and "for rank" in second, (first, second)

@@ -102,6 +102,12 @@ def test_too_many_ranks_for_the_budget_still_have_slots():
     assert small.segment_bytes(2) < 64 << 10
 
 
+@pytest.mark.parametrize("world_size", [0, -1, 10**9])
+def test_no_segment_of_such_a_world(world_size):
+    with pytest.raises(ValueError, match="world_size must be from 1 to 65536; got"):
+        pinnedpg.Options().segment_bytes(world_size)
+
+
 def test_a_rank_pinned_to_one_core_has_the_slots_of_one_that_is_not():
     cores = os.sched_getaffinity(0)
     if len(cores) < 2:

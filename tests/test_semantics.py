@@ -273,3 +273,23 @@ def blind():
 
 def test_the_matrix_sees():
     assert all(count > 0 for counts in ranks.run(blind, 2) for count in counts)
+
+
+def without_memory():
+    tensor = torch.ones(8)
+    tensor.untyped_storage().resize_(0)
+    texts = []
+    for call in (
+        dist.all_reduce,
+        lambda freed: dist.broadcast(freed, 0),
+        lambda freed: dist.isend(freed, 0),
+    ):
+        with pytest.raises(ValueError) as error:
+            call(tensor)
+        texts.append(str(error.value))
+    return texts
+
+
+def test_a_tensor_whose_memory_is_freed_raises():
+    (texts,) = ranks.run(without_memory, 1)
+    assert all("whose storage has been freed" in text and "[8]" in text for text in texts), texts

@@ -34,6 +34,8 @@ void Tensors::check(const at::Tensor& tensor, const char* what) {
                  " must be a CPU or a CUDA tensor; got one on ", tensor.device());
   PINNEDPG_CHECK(device == at::kCPU || built_with_cuda(), operation_, ": ", what, " must be a CPU tensor; got one on ",
                  tensor.device(), ", and this build of pinnedpg is for the CPU alone: build it where nvcc is found");
+  PINNEDPG_CHECK(tensor.numel() == 0 || !tensor.has_storage() || tensor.storage().nbytes() > 0, operation_, ": ", what,
+                 " must have memory; got one of shape ", tensor.sizes(), " whose storage has been freed");
   if (type_ == at::ScalarType::Undefined) type_ = tensor.scalar_type(), device_type_ = device;
   PINNEDPG_CHECK(device == device_type_, operation_, ": ", what, " must be on ", device_type_,
                  " as the others; got one on ", tensor.device());
