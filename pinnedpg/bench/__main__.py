@@ -134,6 +134,8 @@ def main(words: list[str]) -> int:
     """
     options = parse(words)
     if not launch.is_rank():
+        if options.root >= options.nproc:
+            sys.exit(f"bench: -r must be one of {options.nproc} ranks; got {options.root}")
         program = ["-m", "pinnedpg.bench", *launch.without(words, "--nproc")]
         return launch.launch(program, options.nproc, "mpi" in options.backend)
     rank, world_size = launch.join(not options.no_pin, options.device)

@@ -2,8 +2,10 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Starts the ranks of a benchmark on this machine, and lets each join."""
 
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -54,14 +56,35 @@ def launch(program: list[str], ranks: int, by_mpi: bool) -> int:
     if mpirun is None:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         environment = {"OMP_NUM_THREADS": "1", **os.environ}
-        return subprocess.call(
-            [*launcher, "--nproc-per-node", str(ranks), *program], env=environment
-        )
+        return _call([*launcher, "--nproc-per-node", str(ranks), *program], environment)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     environment = {**os.environ, **LENIENT, "MASTER_PORT": port}
-    return subprocess.call([mpirun, "-n", str(ranks), sys.executable, *program], env=environment)
+    return _call([mpirun, "-n", str(ranks), sys.executable, *program], environment)
+
+
+def _call(command: list[str], environment: dict[str, str]) -> int:
+    """Runs a launcher that ends, with its ranks, where this process is told to or dies."""
+    libc = ctypes.CDLL(None)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        start_new_session=True,  # so that it hears of Ctrl-C from here, and once
+        preexec_fn=lambda: libc.prctl(1, signal.SIGTERM),  # PR_SET_PDEATHSIG
+    )
+
+    def stop(number: int, _frame: object) -> None:
+        process.terminate()
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        sys.exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    return process.wait()
 
 
 def join(pin: bool, device: str = "cpu") -> tuple[int, int]:

@@ -3,6 +3,8 @@
 """The command line: nccl-tests' flags, and ours."""
 
 import argparse
+import math
+import os
 from collections.abc import Callable, Collection
 
 import torch
@@ -44,6 +46,23 @@ def _above(least: int) -> Callable[[str], int]:
     return whole
 
 
+def _seconds(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0; got {text!r}")
+    return found
+
+
+def _file(text: str) -> str:
+    folder = os.path.dirname(os.path.abspath(text))
+    if os.path.isdir(text) or not os.access(folder, os.W_OK):
+        raise argparse.ArgumentTypeError(f"must be a file that can be written; got {text!r}")
+    return text
+
+
 def _some_of(known: Collection[str]) -> Callable[[str], list[str]]:
     def listed(text: str) -> list[str]:
         found = text.split(",")
@@ -78,16 +97,19 @@ def parser() -> argparse.ArgumentParser:
     add("-d", "--datatype", type=_some_of(DTYPES), default=["float"], help=f"of {','.join(DTYPES)}")
     add("-r", "--root", type=_above(0), default=0)
     add("-c", "--check", type=_above(0), default=1, help="0: do not check the results")
-    add("-J", "--json", metavar="FILE", help="for all that was measured, and on what")
+    add("-J", "--json", type=_file, metavar="FILE", help="for all that was measured, and on what")
     add("--rounds", type=_above(1), default=21, help="of each backend at the most")
-    add("--seconds", type=float, default=3.0, help="of one size at the most, roughly")
+    add("--seconds", type=_seconds, default=3.0, help="of one size at the most, roughly")
     add("--backend", type=_some_of(COMMS), default=["pinned"], help=f"of {','.join(COMMS)}")
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--nproc", type=_above(1), default=2, help="ranks, where no launcher has started this one")
     add("--no-pin", action="store_true", help="do not pin rank r to core r")
     add("--roofline", action="store_true", help="measure how fast the cores copy, too")
     add(
-        "--plot", metavar="FILE", help="charts: FILE.svg makes FILE-latency.svg, FILE-bandwidth.svg"
+        "--plot",
+        type=_file,
+        metavar="FILE",
+        help="charts: FILE.svg makes FILE-latency.svg, FILE-bandwidth.svg",
     )
     return made
 

@@ -20,6 +20,7 @@ def machine() -> dict[str, Any]:
     return {
         "machine": platform.machine(),
         "cpu": _cpu_name(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "python": platform.python_version(),
