@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""The outer world while a rank waits: signals, callbacks, a Store that is mute, no descriptors."""
+"""The outer world while a rank waits: signals, callbacks, a mute Store, no files, no threads."""
 
 import ctypes
 import os
@@ -134,9 +134,17 @@ def threads():
 
 
 def many_callbacks(count):
-    """Callbacks that run at once need a thread each, but not for long."""
+    """Callbacks that run at once need a thread each, but not for long.
+
+    The peer comes once they are all there: what is done already runs its callback at once.
+    """
     own = dist.new_group([dist.get_rank()], use_local_synchronization=True)
     before = threads()
+    if dist.get_rank() == 1:
+        time.sleep(2)
+        for _ in range(count):
+            dist.all_reduce(torch.ones(2))
+        return None
     works = [dist.all_reduce(torch.ones(2), async_op=True) for _ in range(count)]
     chained = [work.get_future().then(lambda _: time.sleep(0.3)) for work in works]
     torch.futures.wait_all(chained)
@@ -148,8 +156,8 @@ def many_callbacks(count):
 
 
 def test_the_threads_of_callbacks_end():
-    for most, left in ranks.run(many_callbacks, 2, 100):
-        assert most > 20 and left <= 8, (most, left)
+    most, left = ranks.run(many_callbacks, 2, 100)[0]
+    assert most > 20 and left <= 8, (most, left)
 
 
 def done_after_wait(times):
@@ -228,3 +236,32 @@ def without_descriptors():
 
 def test_a_process_that_cannot_be_looked_at_is_not_gone():
     assert ranks.run(without_descriptors, 2)[0]
+
+
+NO_THREAD = """
+import resource
+import torch, torch.distributed as dist
+import pinnedpg
+
+dist.init_process_group("pinned", store=dist.HashStore(), rank=0, world_size=1)
+with open("/proc/self/statm") as statm:
+    now = int(statm.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + {room}, -1))  # the stack of a thread, or none
+try:
+    work = dist.irecv(torch.ones(3), 0)
+    dist.isend(torch.ones(3), 0)
+    work.wait()
+    print("threads enough")
+except dist.DistBackendError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("room", [2 << 20, 96 << 20])
+def test_no_thread_can_be_had(room):
+    """None, or one (of 64 MiB): enough if one that began to serve the group is still idle."""
+    command = ["sh", "-c", 'ulimit -s 65536; exec "$@"', "sh"]
+    command += [sys.executable, "-c", NO_THREAD.format(room=room)]
+    text = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    refused = "send, recv: rank 0 failed: a thread must be had" in text and "ulimit -u" in text
+    assert refused or (room > 64 << 20 and text == "threads enough\n"), text

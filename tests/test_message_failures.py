@@ -275,26 +275,3 @@ def test_messages_outlive_the_store():
         process.stdin.write("\n")
         process.stdin.flush()
     assert ["went on" in process.communicate(timeout=40)[0] for process in processes] == [True] * 2
-
-
-NO_THREAD = """
-import resource
-import torch, torch.distributed as dist
-import pinnedpg
-
-dist.init_process_group("pinned", store=dist.HashStore(), rank=0, world_size=1)
-with open("/proc/self/statm") as statm:
-    now = int(statm.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (now + {room}, -1))  # the stack of a thread, or none
-try:
-    dist.irecv(torch.ones(3), 0).wait()
-except dist.DistBackendError as error:
-    print(error)
-"""
-
-
-@pytest.mark.parametrize("room", [2 << 20, 12 << 20])
-def test_no_thread_can_be_had(room):
-    command = [sys.executable, "-c", NO_THREAD.format(room=room)]
-    text = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
-    assert "send, recv: rank 0 failed: a thread must be had" in text and "ulimit -u" in text, text

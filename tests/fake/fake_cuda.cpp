@@ -323,6 +323,7 @@ std::array<uint8_t, 16> gpu_id(int) {
   return id;
 }
 void pin(void* data, size_t bytes) {
+  if (std::getenv("FAKE_CUDA_NO_PIN") != nullptr) throw SystemError(concat("pin: cannot pin ", bytes, " bytes"));
   std::lock_guard lock(world().mutex);
   auto* const begin = static_cast<char*>(data);
   const auto after = world().pinned.lower_bound(begin + bytes);

@@ -188,6 +188,31 @@ def host_waits(how):
         os.environ.pop("FAKE_CUDA_NO_WAITS", None)
 
 
+def no_pin():
+    """Of one rank the stage cannot be pinned: all say so, then and later."""
+    if dist.get_rank() == 1:
+        os.environ["FAKE_CUDA_NO_PIN"] = "1"
+    try:
+        group = dist.new_group(backend="pinned")
+        texts = []
+        for _ in range(2):
+            try:
+                dist.all_reduce(torch.ones(8), group=group, async_op=True).wait(
+                    timedelta(seconds=LIMIT_S)
+                )
+                texts.append("no error")
+            except dist.DistBackendError as error:
+                texts.append(str(error))
+        return texts
+    finally:
+        os.environ.pop("FAKE_CUDA_NO_PIN", None)
+
+
+def test_a_stage_that_cannot_be_pinned():
+    for texts in ranks.run(no_pin, 2):
+        assert all("rank 1" in text and "cannot pin" in text for text in texts), texts
+
+
 @pytest.mark.parametrize("how", ["gpu", "option"])
 def test_all_hosts_wait_where_one_must(how):
     assert ranks.run(host_waits, 3, how) == [(True, True, True)] * 3
