@@ -42,7 +42,8 @@ def name_bytes(nbytes: int) -> str:
 
 def multiple(ratio: float | None) -> str:
     """Returns a ratio as it is printed."""
-    return "–" if ratio is None else f"{ratio:.0f}x" if ratio >= 20 else f"{ratio:.1f}x"
+    digits = sum(ratio < bound for bound in (20, 10)) if ratio is not None else 0
+    return "–" if ratio is None else f"{ratio:.{digits}f}x"
 
 
 def table(found: Found, dtypes: tuple[str, ...]) -> str:

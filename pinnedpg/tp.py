@@ -33,7 +33,8 @@ beside a GPU:
 A call keeps its tensors alive until it is done.
 
 **GPUs.** Where `streams` are CUDA's (`torch.cuda.Stream(device).cuda_stream`), tensors lie on the
-GPUs of their shares (a broadcast's source may lie on the host too). A call comes after the work on
+GPUs of their shares (a broadcast's source may lie on the host too), and the buffers are made with
+`pin_memory=True`. A call comes after the work on
 its devices' current streams and on the context's, and both come after it: no wait is needed between
 calls and kernels, only before the host reads. docs/gpus.md says what else differs.
 

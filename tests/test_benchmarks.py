@@ -54,7 +54,7 @@ def files():
 
 def test_the_table_of_the_readme(files):
     text = SHOW["short"](files)
-    assert "| `all_reduce` | 5.5 µs | 20x (10.0x) | 2.5x |\n" in text
+    assert "| `all_reduce` | 5.5 µs | 20x (10.0x) | 2.50x |\n" in text
     assert (
         "|  | pinned, ≤ 4 KB | gloo: mean (least) | mpi 16 MB |\n| --- | --- | --- | --- |" in text
     )

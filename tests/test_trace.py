@@ -58,7 +58,11 @@ def test_reductions_name_their_sources_in_rank_order():
 @pytest.mark.parametrize(
     "options, text",
     [
-        ({"name": "all_reduces"}, "trace: no collective of that name; got all_reduces"),
+        (
+            {"name": "all_reduces"},
+            "trace: name must be barrier, broadcast, all_reduce, reduce, all_gather, gather, "
+            "scatter, reduce_scatter or all_to_all; got all_reduces",
+        ),
         ({"world_size": 0}, "trace: world_size must be at least 1; got 0"),
         ({"nbytes": 3}, "trace: nbytes must be whole float32; got 3"),
         ({"depth": 3}, "trace: depth must be a power of two from 2 to 1024; got 3"),

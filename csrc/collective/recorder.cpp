@@ -111,7 +111,9 @@ Call::Leg collective_leg(const std::string& name, collectives::Seat seat, int ca
   if (name == "scatter") return collectives::scatter(seat, root, ins, out);
   if (name == "reduce_scatter") return collectives::reduce_scatter(seat, ins, next_shard, sum);
   if (name == "all_to_all") return collectives::all_to_all(seat, ins, outs, bytes);
-  throw ValueError(concat("trace: no collective of that name; got ", name));
+  throw ValueError(concat(
+      "trace: name must be barrier, broadcast, all_reduce, reduce, all_gather, gather, scatter, reduce_scatter or ",
+      "all_to_all; got ", name));
 }
 
 }  // namespace

@@ -10,9 +10,8 @@
 namespace pinnedpg {
 namespace {
 
-/// Small blocks, so that many multiprocessors take part: each has few reads of host memory under way.
+/// Small blocks, so that many multiprocessors take part (each has few reads of host memory under way); one more meets.
 constexpr int kThreads = 64;
-/// Beside the one that meets the ranks.
 constexpr uint32_t kMoversMost = 64;
 /// Peers whose words are on their way at once.
 constexpr uint32_t kBatch = 4;
