@@ -42,8 +42,10 @@ def name_bytes(nbytes: int) -> str:
 
 def multiple(ratio: float | None) -> str:
     """Returns a ratio as it is printed."""
-    digits = sum(ratio < bound for bound in (20, 10)) if ratio is not None else 0
-    return "–" if ratio is None else f"{ratio:.{digits}f}x"
+    if ratio is None:
+        return "–"
+    digits = 0 if ratio >= 20 else 1 if ratio >= 10 else 2
+    return f"{ratio:.{digits}f}x"
 
 
 def table(found: Found, dtypes: tuple[str, ...]) -> str:

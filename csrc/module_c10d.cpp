@@ -66,8 +66,6 @@ constexpr const char* kDepthDoc = "Slots of a rank, a power of two from 4; 0: 16
 template <typename T>
 using Holder = c10::intrusive_ptr<T>;
 
-constexpr int kRanksMost = 1 << 16;  // of what is asked: beyond it sizes overflow
-
 void bind_options(py::module_& module, const py::module_& base) {
   const auto copy = [](const Options& self) { return c10::make_intrusive<Options>(self); };
   py::class_<Options, Holder<Options>>(module, "Options", base.attr("Backend").attr("Options"), kOptionsDoc)
@@ -101,11 +99,7 @@ void bind_options(py::module_& module, const py::module_& base) {
       .def_readwrite("global_ranks_in_group", &Options::global_ranks_in_group, "Set by torch.")
       .def(
           "segment_bytes",
-          [](const Options& self, int world_size) {
-            PINNEDPG_CHECK(world_size >= 1 && world_size <= kRanksMost, "options: world_size must be from 1 to ",
-                           kRanksMost, "; got ", world_size);
-            return Staging::bytes_needed(self.geometry(world_size));
-          },
+          [](const Options& self, int world_size) { return Staging::bytes_needed(self.geometry(world_size)); },
           py::arg("world_size"), "The shared memory of one group of that many ranks, in bytes.")
       .def("__copy__", copy)
       .def("__deepcopy__", [copy](const Options& self, const py::dict&) { return copy(self); });

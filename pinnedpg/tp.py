@@ -34,9 +34,9 @@ A call keeps its tensors alive until it is done.
 
 **GPUs.** Where `streams` are CUDA's (`torch.cuda.Stream(device).cuda_stream`), tensors lie on the
 GPUs of their shares (a broadcast's source may lie on the host too), and the buffers are made with
-`pin_memory=True`. A call comes after the work on
-its devices' current streams and on the context's, and both come after it: no wait is needed between
-calls and kernels, only before the host reads. docs/gpus.md says what else differs.
+`pin_memory=True`. A call comes after the work on its devices' current streams and on the context's,
+and both come after it: no wait is needed between calls and kernels, only before the host reads.
+docs/gpus.md says what else differs.
 
 **Legs.** With `t_device=-1` a call does its part for every device of the context. With
 `t_device=d` it does device d's alone, its *leg*, so that a host thread per device may drive it:

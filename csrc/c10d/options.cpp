@@ -11,6 +11,8 @@ namespace pinnedpg {
 
 namespace {
 
+constexpr int kRanksMost = 1 << 16;  ///< beyond it sizes overflow
+
 /// One exchange moves (N - 1) x bytes to each rank, two move 2 x (N - 1) / N x bytes but cost a hand-over more:
 /// measured in docs/performance.md.
 size_t one_shot_default(int world_size) {
@@ -21,6 +23,8 @@ size_t one_shot_default(int world_size) {
 }  // namespace
 
 Geometry Options::geometry(int world_size, int quarters, bool on_gpus) const {
+  PINNEDPG_CHECK(world_size >= 1 && world_size <= kRanksMost, "options: world_size must be from 1 to ", kRanksMost,
+                 "; got ", world_size);
   PINNEDPG_CHECK(slot_bytes >= 0 && depth >= 0 && one_shot_bytes >= -1 && budget_bytes > 0,
                  "options: sizes must not be negative; got slot_bytes = ", slot_bytes, ", depth = ", depth,
                  ", one_shot_bytes = ", one_shot_bytes, ", budget_bytes = ", budget_bytes);

@@ -123,6 +123,12 @@ class Benchmark:
             self.say("# charts: " + (", ".join(charts) or "none: pip install 'pinnedpg[bench]'"))
 
 
+def check_root(root: int, ranks: int) -> None:
+    """Ends the program where no rank has that number."""
+    if root >= ranks:
+        sys.exit(f"bench: -r must be one of {ranks} ranks; got {root}")
+
+
 def main(words: list[str]) -> int:
     """Runs the benchmark as one rank, or starts the ranks.
 
@@ -134,13 +140,11 @@ def main(words: list[str]) -> int:
     """
     options = parse(words)
     if not launch.is_rank():
-        if options.root >= options.nproc:
-            sys.exit(f"bench: -r must be one of {options.nproc} ranks; got {options.root}")
+        check_root(options.root, options.nproc)
         program = ["-m", "pinnedpg.bench", *launch.without(words, "--nproc")]
         return launch.launch(program, options.nproc, "mpi" in options.backend)
     rank, world_size = launch.join(not options.no_pin, options.device)
-    if options.root >= world_size:
-        sys.exit(f"bench: -r must be one of {world_size} ranks; got {options.root}")
+    check_root(options.root, world_size)
     benchmark = Benchmark(options, Seat(rank, world_size, options.root, options.op))
     benchmark.run()
     if rank == 0:

@@ -9,6 +9,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from streams import LAUNCHERS, QUICK_S, SPIN
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from worker import Setup
@@ -16,8 +17,6 @@ from worker import Setup
 import pinnedpg  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-LAUNCHERS = ["processes", "threads"]
-SPIN = 600_000_000  # cycles: about 0.3 s
 
 
 def own_stream():
@@ -42,7 +41,7 @@ def late_producer():
         work.wait()
         result = tensor.min() + tensor.max()
         held = time.monotonic() - begin
-        found.append((result.item(), held < 0.2))
+        found.append((result.item(), held < QUICK_S))
     return found[1:]
 
 
