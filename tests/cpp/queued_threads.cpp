@@ -2,7 +2,8 @@
 // Copyright (c) 2026 The pinnedpg authors
 
 // Threads as ranks whose calls are queued on a fake GPU (tests/fake), for the sanitizers: random collectives behind a
-// producer that is late, several under way, with checked results. Usage: queued_threads [rounds] [seed]
+// producer that is late, several under way, with checked results; small ones as one kernel. Usage: queued_threads
+// [rounds] [seed]
 
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include <thread>
 
 #include "checked_call.h"
+#include "collective/fused_round.h"
 #include "device/cuda_stream.h"
 #include "expect.h"
 #include "memory/segment.h"
@@ -20,6 +22,7 @@
 namespace pinnedpg::checked {
 namespace {
 
+std::atomic<int> fused = 0;
 constexpr size_t kUnderWay = Communicator::kQueuedCalls / 2;
 
 /// A segment and who shares it.
@@ -30,9 +33,10 @@ struct Group {
   Staging staging() const { return Staging(segment->data(), geometry); }
 };
 
-/// A rank's streams: its own, on which its tensors are made, and the two lanes.
+/// A rank's streams: its own, on which its tensors are made and small calls run, and the two lanes.
 struct Streams {
   CudaStream own{0}, put{0}, get{0};
+  FusedQueue fused{0};
 };
 
 /// One call of a rank, from its late producer to its checked end.
@@ -46,13 +50,7 @@ class Queued {
     call_.label = plan.label(communicator.first_rank());
     call_.timeout = std::chrono::seconds(60);
     produce_late(streams.own);
-    CudaEvent begin(0);
-    begin.record(streams.own.handle());
-    begin.hold(streams.put.handle());
-    begin.hold(streams.get.handle());
-    const Lanes lanes{&streams.put, &streams.get};
-    communicator.queue(call_, {&lanes, 1});
-    end_.record(streams.get.handle());
+    if (!push(streams)) queue(streams);
   }
 
   void finish() {
@@ -61,6 +59,27 @@ class Queued {
   }
 
  private:
+  /// As one kernel, where it is small.
+  bool push(Streams& streams) {
+    auto round = fuse(call_, communicator_.staging(), communicator_.first_rank());
+    if (!round) return false;
+    communicator_.announce(call_);
+    round->fingerprint = call_.label.fingerprint();
+    round->limit_ns = static_cast<uint64_t>(std::chrono::nanoseconds(call_.timeout).count());
+    streams.fused.push(*round, streams.own.handle());
+    end_.record(streams.own.handle());
+    ++fused;
+    return true;
+  }
+  void queue(Streams& streams) {
+    CudaEvent begin(0);
+    begin.record(streams.own.handle());
+    begin.hold(streams.put.handle());
+    begin.hold(streams.get.handle());
+    const Lanes lanes{&streams.put, &streams.get};
+    communicator_.queue(call_, {&lanes, 1});
+    end_.record(streams.get.handle());
+  }
   /// What the call reads is nought until the stream has brought it.
   void produce_late(CudaStream& stream) {
     for (const Exchange& exchange : call_.legs[0]) {
@@ -106,7 +125,7 @@ void run_rank(const Group& group, int rank, int rounds, unsigned seed, std::atom
 }
 
 void run(int ranks, int rounds, unsigned seed) {
-  const Group group{{ranks, 1024, 4, 512}};
+  const Group group{{ranks, 1024, 4, 512, 512}};
   std::vector<std::thread> threads;
   std::atomic<int> present = 0;
   for (int rank = 0; rank < ranks; ++rank) {
@@ -123,6 +142,7 @@ int main(int argc, char** argv) {
   const unsigned seed = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1;
   ::alarm(300);  // what hangs is killed
   for (const int ranks : {1, 2, 3, 4}) pinnedpg::checked::run(ranks, rounds, seed);
-  std::printf("%d checked calls, queued by 1 to 4 threads each\n", 4 * rounds);
+  std::printf("%d checked calls, queued by 1 to 4 threads each; %d as one kernel\n", 4 * rounds,
+              pinnedpg::checked::fused.load());
   return 0;
 }
