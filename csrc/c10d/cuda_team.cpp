@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "device/device.h"
 #include "device/host_wait_stream.h"
 #include "device/pinned.h"
@@ -18,8 +19,9 @@ namespace pinnedpg {
 
 void CudaTeam::connect(const char* operation, std::chrono::milliseconds timeout, const std::vector<int>& gpus) {
   std::lock_guard lock(connecting_);
-  if (pinned_) return;
+  if (connected_) return;
   team_.connect(operation, timeout);
+  team_.check();
   by_host_ |= !std::all_of(gpus.begin(), gpus.end(), CudaStream::can_wait);
   const Staging& staging = team_.communicator().staging();
   watchdog_ = std::make_unique<Watchdog>(team_.watchdog());
@@ -27,15 +29,12 @@ void CudaTeam::connect(const char* operation, std::chrono::milliseconds timeout,
   for (int rank = 0; rank < staging.geometry().world_size; ++rank) gots_.push_back(&staging.got(rank));
   try {
     prepare_fused(gpus);
+    pinned_ = pin();
   } catch (const SystemError&) {
     team_.fail(operation, std::current_exception());
   }
   meet(operation, timeout);
-  try {
-    pinned_ = pin_shared(team_.segment(), team_.segment()->data(), team_.segment()->bytes());
-  } catch (const SystemError&) {
-    team_.fail(operation, std::current_exception());
-  }
+  connected_ = true;
 }
 
 void CudaTeam::prepare_fused(const std::vector<int>& gpus) {
@@ -47,6 +46,35 @@ void CudaTeam::prepare_fused(const std::vector<int>& gpus) {
   team_.communicator().staging().member(team_.communicator().first_rank()).gpu = gpu_id(gpus[0]);
 }
 
+std::shared_ptr<void> CudaTeam::pin() {
+  const Staging& staging = team_.communicator().staging();
+  Segment& segment = *team_.segment();
+  std::exception_ptr error;  // the first one
+  for (size_t bytes = segment.bytes();;) {
+    try {
+      auto pinned = pin_shared(team_.segment(), segment.data(), bytes);
+      for (int member = 0; member < team_.tensors(); ++member) {
+        staging.member(team_.communicator().first_rank() + member).pinned = bytes;
+      }
+      return pinned;
+    } catch (const SystemError&) {
+      if (!error) error = std::current_exception();
+    }
+    const size_t smaller = Staging::bytes_needed(staging.geometry().within(bytes / 2));
+    if (smaller >= bytes) std::rethrow_exception(error);
+    bytes = smaller;
+  }
+}
+
+void CudaTeam::shrink(size_t bytes) {
+  if (bytes >= team_.segment()->bytes()) return;
+  const Geometry geometry = team_.communicator().staging().geometry().within(bytes);
+  PINNEDPG_LOG(kWarn, kShm, team_.communicator().watchdog().name_of(team_.communicator().first_rank()), ": only ",
+               bytes, " of the ", team_.segment()->bytes(), " bytes of the stage could be pinned on every rank, so slots ",
+               "have ", geometry.slot_bytes, " bytes; large CUDA tensors are slower. Options(budget_bytes=) asks for less");
+  team_.communicator().shrink(geometry);
+}
+
 void CudaTeam::meet(const char* operation, std::chrono::milliseconds timeout) {
   const Staging& staging = team_.communicator().staging();
   for (int member = 0; member < team_.tensors(); ++member) {
@@ -56,6 +84,7 @@ void CudaTeam::meet(const char* operation, std::chrono::milliseconds timeout) {
   const auto is_there = [&](int rank) { return staging.member(rank).waits.load() != Waits::kUnknown; };
   watchdog_->begin(operation, timeout);
   std::set<GpuId> ids;
+  size_t pinned = SIZE_MAX;
   for (int rank = 0; rank < staging.geometry().world_size; ++rank) {
     while (!is_there(rank)) {
       watchdog_->patrol({&gots_[static_cast<size_t>(rank)], 1}, 1);
@@ -64,9 +93,11 @@ void CudaTeam::meet(const char* operation, std::chrono::milliseconds timeout) {
     }
     by_host_ |= staging.member(rank).waits.load() == Waits::kHost;
     ids.insert(staging.member(rank).gpu);
+    pinned = std::min(pinned, staging.member(rank).pinned);
   }
+  shrink(pinned);
   const bool apart = ids.size() == static_cast<size_t>(staging.geometry().world_size) && !ids.contains(GpuId{});
-  if (by_host_ || !apart) fused_ = nullptr;
+  if (by_host_ || !apart || staging.geometry().fused_bytes == 0) fused_ = nullptr;
   team_.segment()->seal();  // all have mapped it
 }
 
@@ -158,7 +189,7 @@ CudaTeam::Streams CudaTeam::gather(const std::vector<int>& devices) {
 
 bool CudaTeam::is_connected() {
   std::lock_guard lock(connecting_);
-  return pinned_ != nullptr;
+  return connected_;
 }
 
 size_t CudaTeam::fused_bytes() const { return fused_ ? fused_->bytes() : 0; }

@@ -28,8 +28,9 @@ class CudaTeam {
   ~CudaTeam();
 
   Team& team() { return team_; }
-  /// As Team's; and pins the stage. All ranks agree on who waits (where a GPU of one cannot, the hosts of all do), and
-  /// on whether small calls are fused: where each of them has a GPU of its own.
+  /// As Team's; and pins the stage. All ranks agree on who waits (where a GPU of one cannot, the hosts of all do), on
+  /// whether small calls are fused (where each of them has a GPU of its own), and on how large the stage is: no larger
+  /// than each can pin.
   void connect(const char* operation, std::chrono::milliseconds timeout, const std::vector<int>& gpus);
   /// After `connect`: calls are to be carried out, and not queued.
   bool by_host() const { return by_host_; }
@@ -86,7 +87,12 @@ class CudaTeam {
     CudaStream put, get;
   };
   void prepare_fused(const std::vector<int>& gpus);
-  /// The host waits for all ranks to come, and learns how each would wait: once, in the first call.
+  /// Pins as much of the stage as can be, and says how much. Raises SystemError: even the least cannot be.
+  std::shared_ptr<void> pin();
+  /// That much has been pinned on every rank.
+  void shrink(size_t bytes);
+  /// The host waits for all ranks to come, and learns how each would wait and what it has pinned: once, in the first
+  /// call.
   void meet(const char* operation, std::chrono::milliseconds timeout);
   /// All that is queued later comes after what is on those streams.
   void follow(const Streams& streams, const std::vector<int>& devices);
@@ -100,6 +106,7 @@ class CudaTeam {
   Team team_;
   std::mutex connecting_;
   std::mutex queueing_;
+  bool connected_ = false;
   std::shared_ptr<void> pinned_;
   std::unique_ptr<FusedCalls> fused_;                                ///< null: calls are not fused
   std::map<std::pair<size_t, int>, std::unique_ptr<Pair>> streams_;  ///< by member and GPU

@@ -37,15 +37,11 @@ Geometry Options::geometry(int world_size, int quarters, bool on_gpus) const {
   const size_t chosen = on_gpus ? 2 << 20 : crowded ? 1 << 20 : 128 << 10;  // docs/performance.md; on GPUs a guess
   const size_t slot = slot_bytes != 0 ? static_cast<size_t>(slot_bytes) : chosen;
   const uint32_t slots = depth != 0 ? static_cast<uint32_t>(depth) : on_gpus || crowded ? 4 : 16;
-  size_t one_shot = one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : one_shot_default(world_size);
-  size_t budget = static_cast<size_t>(budget_bytes / 4 * quarters), fused = 0;
-  if (on_gpus && quarters == 2) {  // a quarter of it at most, for two slots of twice the bytes for each rank
-    fused = std::min(static_cast<size_t>(fused_bytes), budget / 16 / static_cast<size_t>(world_size) / 64 * 64);
-    budget -= 4 * fused * static_cast<size_t>(world_size);
-    if (one_shot_bytes < 0) one_shot = std::max(one_shot, fused);
-  }
-  Geometry geometry = Geometry::fit(world_size, slot, slots, one_shot, budget);
-  geometry.fused_bytes = fused;
+  const size_t one_shot = one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : one_shot_default(world_size);
+  const size_t fused = on_gpus && quarters == 2 ? static_cast<size_t>(fused_bytes) : 0;
+  const auto budget = static_cast<size_t>(budget_bytes / 4 * quarters);
+  Geometry geometry = Geometry::fit(world_size, slot, slots, one_shot, budget, fused);
+  if (one_shot_bytes < 0) geometry.one_shot_bytes = std::max(one_shot, geometry.fused_bytes);
   return geometry;
 }
 

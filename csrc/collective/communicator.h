@@ -69,6 +69,9 @@ class Communicator {
   void release_queued(uint32_t step);
   static constexpr uint64_t kQueuedCalls = 16;
 
+  /// Before the first call, on all ranks: the slots get smaller.
+  void shrink(const Geometry& geometry) { staging_.shrink(geometry); }
+
   void abort(const std::string& reason) { abort_group(staging_.control(), reason); }
 
   const Staging& staging() const { return staging_; }

@@ -30,14 +30,18 @@ struct Cursor {
 
 }  // namespace
 
-Geometry Geometry::fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes) {
+Geometry Geometry::fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes,
+                       size_t fused_bytes) {
   PINNEDPG_CHECK(slot_bytes >= 4096 && slot_bytes % 64 == 0 && slot_bytes <= 1 << 30,
                  "options: slot_bytes must be a multiple of 64 from 4096 to 1 GiB; got ", slot_bytes);
   PINNEDPG_CHECK(depth >= 4 && (depth & (depth - 1)) == 0 && depth <= 1024,
                  "options: depth must be a power of two from 4 to 1024; got ", depth);
   // A slot holds at least the largest element for every peer.
   const size_t least_bytes = (16 * static_cast<size_t>(world_size) + 63) / 64 * 64;
-  Geometry geometry{world_size, std::max(slot_bytes, least_bytes), depth, one_shot_bytes};
+  // A quarter of it all at most is for fused calls: two slots of twice the bytes for each rank.
+  const size_t fused_most = budget_bytes / 16 / static_cast<size_t>(world_size) / 64 * 64;
+  Geometry geometry{world_size, std::max(slot_bytes, least_bytes), depth, one_shot_bytes,
+                    std::min(fused_bytes, fused_most)};
   const auto fits = [&] { return Staging::bytes_needed(geometry) <= budget_bytes; };
   while (!fits() && geometry.depth > 8) geometry.depth /= 2;
   while (!fits() && geometry.slot_bytes / 2 >= 4096) geometry.slot_bytes = geometry.slot_bytes / 2 / 64 * 64;
@@ -45,6 +49,10 @@ Geometry Geometry::fit(int world_size, size_t slot_bytes, uint32_t depth, size_t
   while (!fits() && geometry.slot_bytes / 2 >= 64) geometry.slot_bytes = geometry.slot_bytes / 2 / 64 * 64;
   geometry.slot_bytes = std::max(geometry.slot_bytes, least_bytes);
   return geometry;
+}
+
+Geometry Geometry::within(size_t bytes) const {
+  return fit(world_size, slot_bytes, depth, one_shot_bytes, bytes, fused_bytes);
 }
 
 Staging::Staging(std::byte* base, const Geometry& geometry) : base_(base), geometry_(geometry) {
@@ -55,6 +63,7 @@ Staging::Staging(std::byte* base, const Geometry& geometry) : base_(base), geome
   gots_ = cursor.take<Flag>(ranks, 64);
   members_ = cursor.take<Member>(ranks, 64);
   slots_ = cursor.take<std::byte>(ranks * slots_bytes(), kPage);
+  (void)cursor.take<std::byte>(0, kPage);
   bytes_ = cursor.at;
 }
 

@@ -25,7 +25,11 @@ struct Geometry {
 
   /// The largest slots, then the deepest ring, for which a group stays within `budget_bytes`; of 32 MiB that holds for
   /// up to 600 ranks. Never less than four slots that hold an element for every peer.
-  static Geometry fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes);
+  static Geometry fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes,
+                      size_t fused_bytes = 0);
+  /// The same with slots that fit into so many bytes; the places of all else in the segment stay. What is needed may
+  /// be more all the same: a slot has a least size.
+  Geometry within(size_t bytes) const;
 };
 
 enum class Presence : uint32_t { kAbsent, kPresent, kLeft };
@@ -48,7 +52,8 @@ struct alignas(64) Member {
   alignas(64) std::atomic<uint64_t> entered;
   std::atomic<uint64_t> compared;
   std::atomic<Waits> waits;
-  GpuId gpu;  ///< that alone carries out its calls, as far as it knows; there once `waits` is known
+  GpuId gpu;  ///< that alone carries out its calls, as far as it knows; there once `waits` is known, as is
+  size_t pinned;  ///< how much of the segment, from its beginning, its GPUs see
 };
 
 /// What all ranks of a group share beside flags and slots.
@@ -68,9 +73,12 @@ class Staging {
   /// Over a segment of at least `bytes_needed(geometry)` zeroed bytes.
   Staging(std::byte* base, const Geometry& geometry);
 
+  /// Whole pages.
   static size_t bytes_needed(const Geometry& geometry);
 
   const Geometry& geometry() const { return geometry_; }
+  /// Nothing has been put on the stage yet: its slots get smaller. All ranks do the same.
+  void shrink(const Geometry& geometry) { geometry_ = geometry; }
   Control& control() const { return *control_; }
   Member& member(int rank) const { return members_[rank]; }
   Flag& put(int rank) const { return puts_[rank]; }

@@ -5,6 +5,7 @@
 //
 // FAKE_CUDA_QUEUES: streams of the process share so many queues, as under CUDA_DEVICE_MAX_CONNECTIONS; 0: each its own.
 // FAKE_CUDA_NO_WAITS: it has no stream memory operations, and whoever uses them dies.
+// FAKE_CUDA_PIN_MOST: no more bytes than that can be pinned at a time.
 // FAKE_CUDA_SHARED: all ranks have the same GPU.
 // FAKE_CUDA_CALLERS: each thread that makes calls has so many streams, of which another one is current each time; 0: it
 // works on the host's.
@@ -120,6 +121,20 @@ struct World {
 World& world() {
   static World& instance = *new World;
   return instance;
+}
+
+size_t pins_most() {
+  const char* const most = std::getenv("FAKE_CUDA_PIN_MOST");
+  return most != nullptr ? std::strtoul(most, nullptr, 10) : SIZE_MAX;
+}
+
+bool has_pinned(const Region& region) {
+  std::lock_guard lock(world().mutex);
+  auto* const begin = reinterpret_cast<char*>(region.data);
+  const auto after = world().pinned.upper_bound(begin);
+  if (after == world().pinned.begin()) return false;
+  const auto& [pinned, bytes] = *std::prev(after);
+  return begin + (region.rows - 1) * region.pitch + region.row_bytes <= pinned + bytes;
 }
 
 bool is_current(void* stream) {
@@ -251,6 +266,9 @@ Readers& readers() {
 }  // namespace
 
 void CudaStream::copy(const Region& dst, const Region& src, Toward toward) {
+  if (pins_most() != SIZE_MAX && toward == Toward::kStage && dst.bytes() > 0 && !has_pinned(dst)) {
+    throw SystemError("the stage is not pinned there");
+  }
   if (leaves_out("readers") && toward != Toward::kStage) {
     std::lock_guard lock(readers().mutex);
     readers().reading.insert(stream_);
@@ -323,7 +341,7 @@ std::array<uint8_t, 16> gpu_id(int) {
   return id;
 }
 void pin(void* data, size_t bytes) {
-  if (std::getenv("FAKE_CUDA_NO_PIN") != nullptr) throw SystemError(concat("pin: cannot pin ", bytes, " bytes"));
+  if (bytes > pins_most()) throw SystemError(concat("pin: cannot pin ", bytes, " bytes"));
   std::lock_guard lock(world().mutex);
   auto* const begin = static_cast<char*>(data);
   const auto after = world().pinned.lower_bound(begin + bytes);

@@ -188,10 +188,37 @@ def host_waits(how):
         os.environ.pop("FAKE_CUDA_NO_WAITS", None)
 
 
+def little_pinned(most, tensors):
+    """Of one rank little of the stage can be pinned: all make do with that."""
+    rank, size = dist.get_rank(), dist.get_world_size()
+    if rank == size - 1:
+        os.environ["FAKE_CUDA_PIN_MOST"] = str(most)
+    try:
+        group = dist.new_group(backend="pinned")
+        for elements in 1, 1000, 300_000:
+            mine = [torch.arange(elements) + rank * tensors + i for i in range(tensors)]
+            every = [torch.arange(elements) + i for i in range(size * tensors)]
+            if tensors == 1:
+                gathered = torch.empty(size * elements, dtype=torch.int64)
+                dist.all_gather_into_tensor(gathered, mine[0], group=group)
+                assert torch.equal(gathered, torch.cat(every)), elements
+            group.allreduce(mine).wait()
+            assert all(torch.equal(tensor, sum(every)) for tensor in mine), elements
+    finally:
+        os.environ.pop("FAKE_CUDA_PIN_MOST", None)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("tensors", [1, 2])
+@pytest.mark.parametrize("most", [40_000, 5_000_000])
+def test_a_stage_of_which_little_can_be_pinned(launcher, tensors, most):
+    ranks.run(little_pinned, 2, most, tensors, launcher=launcher)
+
+
 def no_pin():
     """Of one rank the stage cannot be pinned: all say so, then and later."""
     if dist.get_rank() == 1:
-        os.environ["FAKE_CUDA_NO_PIN"] = "1"
+        os.environ["FAKE_CUDA_PIN_MOST"] = "4096"
     try:
         group = dist.new_group(backend="pinned")
         texts = []
@@ -205,7 +232,7 @@ def no_pin():
                 texts.append(str(error))
         return texts
     finally:
-        os.environ.pop("FAKE_CUDA_NO_PIN", None)
+        os.environ.pop("FAKE_CUDA_PIN_MOST", None)
 
 
 def test_a_stage_that_cannot_be_pinned():
