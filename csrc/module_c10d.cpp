@@ -60,7 +60,7 @@ Raises:
     ValueError: A size that cannot be.)";
 
 constexpr const char* kSlotBytesDoc =
-    "What one rank moves in one step; 0: 128 KiB; 1 MiB where ranks outnumber cores; 2 MiB on GPUs.";
+    "What one rank moves in one step; 0: 128 KiB; 1 MiB where ranks outnumber cores; 4 MiB on GPUs.";
 constexpr const char* kDepthDoc = "Slots of a rank, a power of two from 4; 0: 16; 4 where slots are that large.";
 
 template <typename T>

@@ -97,6 +97,14 @@ def test_the_longest_timedelta_is_no_limit(how):
     assert ranks.run(without_a_limit, 2, how, setup=Setup(backend=None)) == [(4.0, True)] * 2
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 7, 8, 64])
+def test_slots_that_shrink_fill_the_budget(world_size):
+    """All but less than a page of each slot."""
+    options = pinnedpg.Options(slot_bytes=64 << 20, depth=4)
+    spare = (16 << 20) - options.segment_bytes(world_size)
+    assert 0 <= spare <= 4096 * (4 * world_size + 1)
+
+
 def test_too_many_ranks_for_the_budget_still_have_slots():
     small = pinnedpg.Options(budget_bytes=1)
     assert small.segment_bytes(2) < 64 << 10

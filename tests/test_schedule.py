@@ -34,6 +34,14 @@ def test_no_order_is_wrong_in_many_orders(name, world, two_lanes):
             play(events, random.Random(seed))
 
 
+@pytest.mark.parametrize("mib, steps", [(1, 1), (2, 2), (6, 4), (16, 4), (64, 16)])
+def test_a_large_slot_is_filled_where_that_leaves_four_chunks(mib, steps):
+    nbytes, large = mib << 20, {"slot_bytes": 4 << 20, "two_lanes": True}
+    assert last_step(record("broadcast", 2, nbytes, **large)) == steps
+    for name in "broadcast", "all_reduce", "all_to_all":
+        prove(record(name, 3, nbytes, 2, **large))
+
+
 def test_steps_go_round_the_circle():
     """Flags compare on a circle: a schedule that passes 2^32 on its way is the same schedule."""
     start = CYCLE - 5

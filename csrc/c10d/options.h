@@ -11,7 +11,7 @@ namespace pinnedpg {
 struct Options : c10d::Backend::Options {
   Options() : c10d::Backend::Options("pinned") {}
 
-  int64_t slot_bytes = 0;  ///< of one rank for one step; 0: 128 KiB; 1 MiB where ranks outnumber cores; 2 MiB on GPUs
+  int64_t slot_bytes = 0;  ///< of one rank for one step; 0: 128 KiB; 1 MiB where ranks outnumber cores; 4 MiB on GPUs
   int64_t depth = 0;       ///< slots of one rank, a power of two from 4; 0: 16; 4 where slots are that large
   int64_t one_shot_bytes = -1;      ///< all_reduce takes one exchange up to here; -1: 1 MiB / world_size^2
   int64_t budget_bytes = 32 << 20;  ///< shared memory of one group in all; slots shrink to fit

@@ -17,7 +17,11 @@ Toward Exchange::result_direction() const {
 
 size_t Exchange::chunk_bytes(const Geometry& geometry) const {
   if (!image.empty()) return shard_bytes;
-  const size_t bytes = geometry.slot_bytes / static_cast<size_t>(shard_count);
+  // Four chunks at least, where that makes none smaller than that: puts and gets go on side by side.
+  constexpr size_t kSplit = 1 << 20;
+  const auto shards = static_cast<size_t>(shard_count);
+  const size_t quarter = (shard_bytes + 255) / 256 * 64;
+  const size_t bytes = std::min(geometry.slot_bytes / shards, std::max(kSplit / shards, quarter));
   // Whole cache lines; in a crowd, whole elements of any type (see Geometry::fit).
   return bytes >= 64 ? bytes / 64 * 64 : bytes / 16 * 16;
 }

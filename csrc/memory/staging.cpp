@@ -44,11 +44,18 @@ Geometry Geometry::fit(int world_size, size_t slot_bytes, uint32_t depth, size_t
                     std::min(fused_bytes, fused_most)};
   const auto fits = [&] { return Staging::bytes_needed(geometry) <= budget_bytes; };
   while (!fits() && geometry.depth > 8) geometry.depth /= 2;
-  while (!fits() && geometry.slot_bytes / 2 >= 4096) geometry.slot_bytes = geometry.slot_bytes / 2 / 64 * 64;
-  while (!fits() && geometry.depth > 4) geometry.depth /= 2;
-  while (!fits() && geometry.slot_bytes / 2 >= 64) geometry.slot_bytes = geometry.slot_bytes / 2 / 64 * 64;
-  geometry.slot_bytes = std::max(geometry.slot_bytes, least_bytes);
+  if (!fits() && geometry.largest_slot(budget_bytes) < kPage) geometry.depth = 4;
+  if (!fits()) geometry.slot_bytes = std::max(geometry.largest_slot(budget_bytes), least_bytes);
   return geometry;
+}
+
+size_t Geometry::largest_slot(size_t budget_bytes) const {
+  Geometry empty = *this;
+  empty.slot_bytes = 0;
+  const size_t used = Staging::bytes_needed(empty) + kPage;  // which the last slot may fill in part
+  if (used >= budget_bytes) return 0;
+  const size_t bytes = (budget_bytes - used) / static_cast<size_t>(world_size) / depth;
+  return bytes >= kPage ? bytes / kPage * kPage : bytes / 64 * 64;
 }
 
 Geometry Geometry::within(size_t bytes) const {

@@ -23,13 +23,17 @@ struct Geometry {
   size_t one_shot_bytes = 64 << 10;  ///< up to here all_reduce takes one exchange
   size_t fused_bytes = 0;            ///< up to here a GPU does a call in one kernel, in slots of their own; 0: none
 
-  /// The largest slots, then the deepest ring, for which a group stays within `budget_bytes`; of 32 MiB that holds for
-  /// up to 600 ranks. Never less than four slots that hold an element for every peer.
+  /// A ring of at least 8 slots if it is to have as many, then the largest slots for which a group stays within
+  /// `budget_bytes`; of 32 MiB that holds for up to 600 ranks. Never less than four slots that hold an element for
+  /// every peer.
   static Geometry fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes,
                       size_t fused_bytes = 0);
   /// The same with slots that fit into so many bytes; the places of all else in the segment stay. What is needed may
   /// be more all the same: a slot has a least size.
   Geometry within(size_t bytes) const;
+
+ private:
+  size_t largest_slot(size_t budget_bytes) const;
 };
 
 enum class Presence : uint32_t { kAbsent, kPresent, kLeft };
