@@ -49,7 +49,7 @@ Args:
     slot_bytes: What one rank moves in one step; 0: the group's size decides.
     depth: Slots of a rank, a power of two from 4; 0: the group's size decides.
     one_shot_bytes: Up to here all_reduce takes one exchange, not two; -1: 1 MiB / world_size^2.
-    budget_bytes: Shared memory of one group in all; slots shrink to fit.
+    budget_bytes: Shared memory of one group, and 5/4 of it more for its CUDA tensors; slots shrink to fit.
     fused_bytes: Of calls with CUDA tensors, of each rank: up to here a call is one kernel where the ranks have a GPU each,
         and can be captured in a CUDA graph. A multiple of 64; 0: never.
     host_waits: In calls with CUDA tensors the host waits for the peers and for its own GPU, and the call returns once it
@@ -89,7 +89,8 @@ void bind_options(py::module_& module, const py::module_& base) {
       .def_readwrite("slot_bytes", &Options::slot_bytes, kSlotBytesDoc)
       .def_readwrite("depth", &Options::depth, kDepthDoc)
       .def_readwrite("one_shot_bytes", &Options::one_shot_bytes, "Up to here all_reduce takes one exchange, not two.")
-      .def_readwrite("budget_bytes", &Options::budget_bytes, "Shared memory of one group in all; slots shrink to fit.")
+      .def_readwrite("budget_bytes", &Options::budget_bytes,
+                     "Shared memory of one group, and 5/4 of it more for its CUDA tensors; slots shrink to fit.")
       .def_readwrite("fused_bytes", &Options::fused_bytes,
                      "Up to here a call with CUDA tensors is one kernel; 0: never.")
       .def_readwrite("host_waits", &Options::host_waits, "Of calls with CUDA tensors: the host waits, not the GPUs.")

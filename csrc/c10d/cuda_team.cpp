@@ -27,6 +27,8 @@ void CudaTeam::connect(const char* operation, std::chrono::milliseconds timeout,
   watchdog_ = std::make_unique<Watchdog>(team_.watchdog());
   gots_.clear();
   for (int rank = 0; rank < staging.geometry().world_size; ++rank) gots_.push_back(&staging.got(rank));
+  // All have placed their own slots: to pin them touches them.
+  await_ranks(operation, timeout, [&](int rank) { return staging.member(rank).presence.load() != Presence::kAbsent; });
   try {
     prepare_fused(gpus);
     pinned_ = pin();
@@ -39,10 +41,12 @@ void CudaTeam::connect(const char* operation, std::chrono::milliseconds timeout,
 
 void CudaTeam::prepare_fused(const std::vector<int>& gpus) {
   const Geometry& geometry = team_.communicator().staging().geometry();
-  const bool may_be = geometry.fused_bytes > 0 && static_cast<size_t>(geometry.world_size) <= kFusedRanks;
-  fused_ = nullptr;
-  if (by_host_ || gpus.size() != 1 || !may_be) return;
-  fused_ = std::make_unique<FusedCalls>(team_.communicator(), gpus[0]);
+  if (by_host_ || gpus.size() != 1 || geometry.fused_bytes == 0) return;
+  auto fused = std::make_unique<FusedCalls>(team_.communicator(), gpus[0]);
+  {
+    std::lock_guard lock(queueing_);
+    fused_.swap(fused);
+  }
   team_.communicator().staging().member(team_.communicator().first_rank()).gpu = gpu_id(gpus[0]);
 }
 
@@ -57,22 +61,32 @@ std::shared_ptr<void> CudaTeam::pin() {
         staging.member(team_.communicator().first_rank() + member).pinned = bytes;
       }
       return pinned;
-    } catch (const SystemError&) {
+    } catch (const SystemError& fault) {
       if (!error) error = std::current_exception();
+      const size_t smaller = Staging::bytes_needed(staging.geometry().within(bytes / 2));
+      if (smaller >= bytes) std::rethrow_exception(error);
+      PINNEDPG_LOG(kWarn, kShm, "rank ", team_.communicator().first_rank() / team_.tensors(), ": ", fault.what(),
+                   "; trying ", smaller, " bytes. Large CUDA tensors are slower then");
+      bytes = smaller;
     }
-    const size_t smaller = Staging::bytes_needed(staging.geometry().within(bytes / 2));
-    if (smaller >= bytes) std::rethrow_exception(error);
-    bytes = smaller;
   }
 }
 
 void CudaTeam::shrink(size_t bytes) {
   if (bytes >= team_.segment()->bytes()) return;
-  const Geometry geometry = team_.communicator().staging().geometry().within(bytes);
-  PINNEDPG_LOG(kWarn, kShm, team_.communicator().watchdog().name_of(team_.communicator().first_rank()), ": only ",
-               bytes, " of the ", team_.segment()->bytes(), " bytes of the stage could be pinned on every rank, so slots ",
-               "have ", geometry.slot_bytes, " bytes; large CUDA tensors are slower. Options(budget_bytes=) asks for less");
-  team_.communicator().shrink(geometry);
+  team_.communicator().shrink(team_.communicator().staging().geometry().within(bytes));
+}
+
+void CudaTeam::await_ranks(const char* operation, std::chrono::milliseconds timeout,
+                           const std::function<bool(int)>& is_there) {
+  watchdog_->begin(operation, timeout);
+  for (int rank = 0; rank < static_cast<int>(gots_.size()); ++rank) {
+    while (!is_there(rank)) {
+      watchdog_->patrol({&gots_[static_cast<size_t>(rank)], 1}, 1);
+      check_interrupts();
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+  }
 }
 
 void CudaTeam::meet(const char* operation, std::chrono::milliseconds timeout) {
@@ -81,24 +95,21 @@ void CudaTeam::meet(const char* operation, std::chrono::milliseconds timeout) {
     const int rank = team_.communicator().first_rank() + member;
     staging.member(rank).waits.store(by_host_ ? Waits::kHost : Waits::kGpu);
   }
-  const auto is_there = [&](int rank) { return staging.member(rank).waits.load() != Waits::kUnknown; };
-  watchdog_->begin(operation, timeout);
+  await_ranks(operation, timeout, [&](int rank) { return staging.member(rank).waits.load() != Waits::kUnknown; });
   std::set<GpuId> ids;
   size_t pinned = SIZE_MAX;
   for (int rank = 0; rank < staging.geometry().world_size; ++rank) {
-    while (!is_there(rank)) {
-      watchdog_->patrol({&gots_[static_cast<size_t>(rank)], 1}, 1);
-      check_interrupts();
-      std::this_thread::sleep_for(std::chrono::microseconds(100));
-    }
     by_host_ |= staging.member(rank).waits.load() == Waits::kHost;
     ids.insert(staging.member(rank).gpu);
-    pinned = std::min(pinned, staging.member(rank).pinned);
+    pinned = std::min(pinned, staging.member(rank).pinned.load());
   }
   shrink(pinned);
   const bool apart = ids.size() == static_cast<size_t>(staging.geometry().world_size) && !ids.contains(GpuId{});
-  if (by_host_ || !apart || staging.geometry().fused_bytes == 0) fused_ = nullptr;
   team_.segment()->seal();  // all have mapped it
+  if (!by_host_ && apart && staging.geometry().fused_bytes > 0) return;
+  std::unique_ptr<FusedCalls> unused;  // let go of after the lock: that waits for the GPU
+  std::lock_guard lock(queueing_);
+  unused = std::move(fused_);
 }
 
 CudaTeam::~CudaTeam() {

@@ -89,6 +89,8 @@ class CudaTeam {
   void prepare_fused(const std::vector<int>& gpus);
   /// Pins as much of the stage as can be, and says how much. Raises SystemError: even the least cannot be.
   std::shared_ptr<void> pin();
+  /// The host waits until that holds of all ranks.
+  void await_ranks(const char* operation, std::chrono::milliseconds timeout, const std::function<bool(int)>& is_there);
   /// That much has been pinned on every rank.
   void shrink(size_t bytes);
   /// The host waits for all ranks to come, and learns how each would wait and what it has pinned: once, in the first

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "device/fused.h"
 #include "device/wait_policy.h"
 
 namespace pinnedpg {
@@ -31,14 +32,18 @@ Geometry Options::geometry(int world_size, int quarters, bool on_gpus) const {
   PINNEDPG_CHECK(timeout.count() > 0, "options: the timeout must be longer than 0; got ", timeout.count(), " ms");
   PINNEDPG_CHECK(fused_bytes >= 0 && fused_bytes % 64 == 0 && fused_bytes <= 1 << 20,
                  "options: fused_bytes must be a multiple of 64 from 0 to 1 MiB; got ", fused_bytes);
-  PINNEDPG_CHECK(depth <= 1024, "options: depth must be a power of two from 4 to 1024; got ", depth);
+  PINNEDPG_CHECK(depth == 0 || (depth >= 4 && (depth & (depth - 1)) == 0 && depth <= 1024),
+                 "options: depth must be a power of two from 4 to 1024; got ", depth);
+  PINNEDPG_CHECK(slot_bytes == 0 || (slot_bytes >= 4096 && slot_bytes % 64 == 0 && slot_bytes <= 1 << 30),
+                 "options: slot_bytes must be a multiple of 64 from 4096 to 1 GiB; got ", slot_bytes);
   // Where ranks share cores, a hand-over costs a switch of threads: few and large ones then.
   const bool crowded = WaitPolicy::for_ranks(world_size).spins == 0;
   const size_t chosen = on_gpus ? 4 << 20 : crowded ? 1 << 20 : 128 << 10;  // docs/performance.md, docs/gpus.md
   const size_t slot = slot_bytes != 0 ? static_cast<size_t>(slot_bytes) : chosen;
   const uint32_t slots = depth != 0 ? static_cast<uint32_t>(depth) : on_gpus || crowded ? 4 : 16;
   const size_t one_shot = one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : one_shot_default(world_size);
-  const size_t fused = on_gpus && quarters > 1 ? static_cast<size_t>(fused_bytes) : 0;
+  const bool may_fuse = on_gpus && quarters > 1 && static_cast<size_t>(world_size) <= kFusedRanks;
+  const size_t fused = may_fuse ? static_cast<size_t>(fused_bytes) : 0;
   const auto budget = static_cast<size_t>(budget_bytes / 4 * quarters);
   Geometry geometry = Geometry::fit(world_size, slot, slots, one_shot, budget, fused);
   if (one_shot_bytes < 0) geometry.one_shot_bytes = std::max(one_shot, geometry.fused_bytes);

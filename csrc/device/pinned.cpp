@@ -29,8 +29,9 @@ struct Known {
       auto found = by_address.upper_bound(data);
       if (found == by_address.begin()) return nullptr;
       --found;
-      if (data + bytes > found->first + found->second.bytes) return nullptr;
-      if (auto pinned = found->second.pinned.lock()) return pinned;
+      std::byte* const end = found->first + found->second.bytes;
+      if (data >= end) return nullptr;
+      if (auto pinned = found->second.pinned.lock()) return data + bytes <= end ? pinned : nullptr;
       forgotten.wait(lock);
     }
   }

@@ -6,8 +6,6 @@
 #include <cstring>
 #include <thread>
 
-#include "base/check.h"
-
 namespace pinnedpg {
 
 namespace {
@@ -32,10 +30,6 @@ struct Cursor {
 
 Geometry Geometry::fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes,
                        size_t fused_bytes) {
-  PINNEDPG_CHECK(slot_bytes >= 4096 && slot_bytes % 64 == 0 && slot_bytes <= 1 << 30,
-                 "options: slot_bytes must be a multiple of 64 from 4096 to 1 GiB; got ", slot_bytes);
-  PINNEDPG_CHECK(depth >= 4 && (depth & (depth - 1)) == 0 && depth <= 1024,
-                 "options: depth must be a power of two from 4 to 1024; got ", depth);
   // A slot holds at least the largest element for every peer.
   const size_t least_bytes = (16 * static_cast<size_t>(world_size) + 63) / 64 * 64;
   // A quarter of it all at most is for fused calls: two slots of twice the bytes for each rank.
@@ -44,8 +38,9 @@ Geometry Geometry::fit(int world_size, size_t slot_bytes, uint32_t depth, size_t
                     std::min(fused_bytes, fused_most)};
   const auto fits = [&] { return Staging::bytes_needed(geometry) <= budget_bytes; };
   while (!fits() && geometry.depth > 8) geometry.depth /= 2;
-  if (!fits() && geometry.largest_slot(budget_bytes) < kPage) geometry.depth = 4;
+  if (!fits() && geometry.largest_slot(budget_bytes) < std::max(kPage, least_bytes)) geometry.depth = 4;
   if (!fits()) geometry.slot_bytes = std::max(geometry.largest_slot(budget_bytes), least_bytes);
+  if (!fits()) geometry.fused_bytes = 0;
   return geometry;
 }
 

@@ -23,9 +23,9 @@ struct Geometry {
   size_t one_shot_bytes = 64 << 10;  ///< up to here all_reduce takes one exchange
   size_t fused_bytes = 0;            ///< up to here a GPU does a call in one kernel, in slots of their own; 0: none
 
-  /// A ring of at least 8 slots if it is to have as many, then the largest slots for which a group stays within
-  /// `budget_bytes`; of 32 MiB that holds for up to 600 ranks. Never less than four slots that hold an element for
-  /// every peer.
+  /// For a depth that is a power of two from 4, and slots of a multiple of 64 bytes. A ring of at least 8 slots if it
+  /// is to have as many, then the largest slots for which a group stays within `budget_bytes`; of 32 MiB that holds for
+  /// up to 600 ranks. Never less than four slots that hold an element for every peer.
   static Geometry fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes,
                       size_t fused_bytes = 0);
   /// The same with slots that fit into so many bytes; the places of all else in the segment stay. What is needed may
@@ -57,7 +57,7 @@ struct alignas(64) Member {
   std::atomic<uint64_t> compared;
   std::atomic<Waits> waits;
   GpuId gpu;  ///< that alone carries out its calls, as far as it knows; there once `waits` is known, as is
-  size_t pinned;  ///< how much of the segment, from its beginning, its GPUs see
+  std::atomic<size_t> pinned;  ///< how much of the segment, from its beginning, its GPUs see
 };
 
 /// What all ranks of a group share beside flags and slots.

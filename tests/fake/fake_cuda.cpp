@@ -123,20 +123,6 @@ World& world() {
   return instance;
 }
 
-size_t pins_most() {
-  const char* const most = std::getenv("FAKE_CUDA_PIN_MOST");
-  return most != nullptr ? std::strtoul(most, nullptr, 10) : SIZE_MAX;
-}
-
-bool has_pinned(const Region& region) {
-  std::lock_guard lock(world().mutex);
-  auto* const begin = reinterpret_cast<char*>(region.data);
-  const auto after = world().pinned.upper_bound(begin);
-  if (after == world().pinned.begin()) return false;
-  const auto& [pinned, bytes] = *std::prev(after);
-  return begin + (region.rows - 1) * region.pitch + region.row_bytes <= pinned + bytes;
-}
-
 bool is_current(void* stream) {
   std::lock_guard lock(world().mutex);
   if (stream == nullptr) return true;
@@ -146,7 +132,25 @@ bool is_current(void* stream) {
   return false;
 }
 
+size_t pins_most() {
+  const char* const most = std::getenv("FAKE_CUDA_PIN_MOST");
+  return most != nullptr ? std::strtoul(most, nullptr, 10) : SIZE_MAX;
+}
+
 }  // namespace
+
+void check_pinned(const Region& region) {
+  if (pins_most() == SIZE_MAX) return;
+  std::lock_guard lock(world().mutex);
+  auto* const begin = reinterpret_cast<char*>(region.data);
+  auto* const end = begin + (region.rows - 1) * region.pitch + region.row_bytes;
+  const auto after = world().pinned.upper_bound(begin);
+  if (after != world().pinned.begin()) {
+    const auto& [pinned, bytes] = *std::prev(after);
+    if (end <= pinned + bytes) return;
+  }
+  throw SystemError("the stage is not pinned there");
+}
 
 bool leaves_out(std::string_view what) {
   static const char* const broken = std::getenv("FAKE_CUDA_BREAK");
@@ -266,9 +270,7 @@ Readers& readers() {
 }  // namespace
 
 void CudaStream::copy(const Region& dst, const Region& src, Toward toward) {
-  if (pins_most() != SIZE_MAX && toward == Toward::kStage && dst.bytes() > 0 && !has_pinned(dst)) {
-    throw SystemError("the stage is not pinned there");
-  }
+  if (toward == Toward::kStage && dst.bytes() > 0) check_pinned(dst);
   if (leaves_out("readers") && toward != Toward::kStage) {
     std::lock_guard lock(readers().mutex);
     readers().reading.insert(stream_);

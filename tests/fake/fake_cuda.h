@@ -6,6 +6,8 @@
 #include <functional>
 #include <string_view>
 
+#include "base/region.h"
+
 namespace pinnedpg {
 
 /// A caller's stream on a GPU, for ever.
@@ -23,6 +25,8 @@ void set_fake_current_stream(int device, void* stream);
 size_t fake_pinned_bytes();
 /// All memory counts as pinned but what begins there.
 void set_pageable(void* data);
+/// Where FAKE_CUDA_PIN_MOST is set: raises SystemError for what is not pinned.
+void check_pinned(const Region& region);
 
 /// Whether FAKE_CUDA_BREAK names it.
 bool leaves_out(std::string_view what);

@@ -145,6 +145,9 @@ FusedQueue::FusedQueue(int device) : device_(device), state_(new std::shared_ptr
 FusedQueue::~FusedQueue() { delete static_cast<std::shared_ptr<State>*>(state_); }
 
 void FusedQueue::push(const FusedRound& round, void* stream) {
+  for (uint32_t rank = 0; rank < round.world_size; ++rank) {
+    check_pinned(Region::flat(round.slot(rank, 0), 2 * round.slot_bytes));
+  }
   Kernel kernel(round, *static_cast<std::shared_ptr<State>*>(state_));
   if (!graph.captures) return push_kernel(stream, kernel);
   graph.replays.push_back([=] { push_kernel(stream, kernel); });

@@ -188,14 +188,15 @@ def host_waits(how):
         os.environ.pop("FAKE_CUDA_NO_WAITS", None)
 
 
-def little_pinned(most, tensors):
+def little_pinned(most, tensors, elements_most, budget_bytes=32 << 20):
     """Of one rank little of the stage can be pinned: all make do with that."""
     rank, size = dist.get_rank(), dist.get_world_size()
     if rank == size - 1:
         os.environ["FAKE_CUDA_PIN_MOST"] = str(most)
+    options = pinnedpg.Options(budget_bytes=budget_bytes)
     try:
-        group = dist.new_group(backend="pinned")
-        for elements in 1, 1000, 300_000:
+        group = dist.new_group(backend="pinned", pg_options=options)
+        for elements in 1, 1000, elements_most:
             mine = [torch.arange(elements) + rank * tensors + i for i in range(tensors)]
             every = [torch.arange(elements) + i for i in range(size * tensors)]
             if tensors == 1:
@@ -212,7 +213,18 @@ def little_pinned(most, tensors):
 @pytest.mark.parametrize("tensors", [1, 2])
 @pytest.mark.parametrize("most", [40_000, 5_000_000])
 def test_a_stage_of_which_little_can_be_pinned(launcher, tensors, most):
-    ranks.run(little_pinned, 2, most, tensors, launcher=launcher)
+    ranks.run(little_pinned, 2, most, tensors, 300_000, launcher=launcher)
+
+
+@pytest.mark.parametrize("most", [*range(18 << 10, 28 << 10, 2048), 100_000, 1 << 20])
+def test_a_stage_of_eight_of_which_little_can_be_pinned(most):
+    """Down to where slots are the least there can be, and there is no place for fused calls."""
+    ranks.run(little_pinned, 8, most, 1, 3000, launcher="threads")
+
+
+def test_a_small_stage_of_which_little_can_be_pinned():
+    """Its slots are smaller than those that can be asked for."""
+    ranks.run(little_pinned, 2, 20_000, 1, 3000, 40_000)
 
 
 def no_pin():
