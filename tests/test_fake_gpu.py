@@ -71,6 +71,11 @@ def test_failures_and_orders(folder, environment):
 
 
 @pytest.mark.timeout(120)
+def test_calls_in_the_order_of_streams(folder):
+    check(7, *run(folder, "fake/test_call_streams.py"))
+
+
+@pytest.mark.timeout(120)
 def test_fused_calls(folder):
     check(17, *run(folder, "fake/test_fused.py"))
 
