@@ -250,7 +250,7 @@ def test_split_again(launcher):
 
 def unlike_groups():
     """Rank 2 takes the first subgroup to be the second: its segment is not one of three ranks."""
-    # Rank 2 waits for the others' first call, however busy the machine is; they wait for it in vain.
+    # Rank 2 waits for the others' first call, however busy the machine is; they wait in vain.
     limit = datetime.timedelta(seconds=4 if dist.get_rank() < 2 else 25)
     orders = [[0, 1], [0, 1, 2]] if dist.get_rank() < 2 else [[0, 1, 2], [0, 1]]
     groups = {tuple(members): dist.new_group(members, timeout=limit) for members in orders}
