@@ -132,15 +132,12 @@ bool is_current(void* stream) {
   return false;
 }
 
-size_t pins_most() {
-  const char* const most = std::getenv("FAKE_CUDA_PIN_MOST");
-  return most != nullptr ? std::strtoul(most, nullptr, 10) : SIZE_MAX;
-}
+std::atomic<size_t> pins_most{SIZE_MAX};  // as of the last pin: others may set the environment meanwhile
 
 }  // namespace
 
 void check_pinned(const Region& region) {
-  if (pins_most() == SIZE_MAX) return;
+  if (pins_most == SIZE_MAX) return;
   std::lock_guard lock(world().mutex);
   auto* const begin = reinterpret_cast<char*>(region.data);
   auto* const end = begin + (region.rows - 1) * region.pitch + region.row_bytes;
@@ -343,7 +340,9 @@ std::array<uint8_t, 16> gpu_id(int) {
   return id;
 }
 void pin(void* data, size_t bytes) {
-  if (bytes > pins_most()) throw SystemError(concat("pin: cannot pin ", bytes, " bytes"));
+  const char* const most = std::getenv("FAKE_CUDA_PIN_MOST");
+  pins_most = most != nullptr ? std::strtoul(most, nullptr, 10) : SIZE_MAX;
+  if (bytes > pins_most) throw SystemError(concat("pin: cannot pin ", bytes, " bytes"));
   std::lock_guard lock(world().mutex);
   auto* const begin = static_cast<char*>(data);
   const auto after = world().pinned.lower_bound(begin + bytes);
