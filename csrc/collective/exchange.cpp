@@ -21,7 +21,7 @@ size_t Exchange::chunk_bytes(const Geometry& geometry) const {
   constexpr size_t kSplit = 1 << 20;
   const auto shards = static_cast<size_t>(shard_count);
   const size_t quarter = (shard_bytes + 255) / 256 * 64;
-  const size_t bytes = std::min(geometry.slot_bytes / shards, std::max(kSplit / shards, quarter));
+  const size_t bytes = std::min(geometry.slot_bytes, std::max(kSplit, shards * quarter)) / shards;
   // Whole cache lines; in a crowd, whole elements of any type (see Geometry::fit).
   return bytes >= 64 ? bytes / 64 * 64 : bytes / 16 * 16;
 }
