@@ -44,7 +44,8 @@ def test_an_order_that_is_left_out_is_seen(order):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    # The sanitizer sees it, or the values do first.
+    # The sanitizer sees it, or the values do, or a rank waits for a word that is written over.
     assert done.returncode != 0, done.stdout
-    assert "data race" in done.stdout or "is_right()" in done.stdout, done.stdout
+    seen = ["data race", "is_right()"] + ["waited longer than the timeout"] * (order == "ring")
+    assert any(sign in done.stdout for sign in seen), done.stdout
     assert "queued_threads under the thread sanitizer" in done.stdout, done.stdout
