@@ -18,7 +18,9 @@ bool CudaCall::advance() {
   if (error_) team_->team().communicator().release_queued(queued_.step);
   if (!is_over()) return false;
   if (error_) std::rethrow_exception(error_);
-  return compared_;  // else at the next look: all ranks have made the call
+  if (!compared_) return false;  // at the next look: all ranks have made the call
+  team_->team().communicator().end_queued(queued_.number);
+  return true;
 }
 
 void CudaCall::watch() {

@@ -19,6 +19,8 @@ class CudaCall final : public Task {
            CudaTeam::Queued queued, const Tensors& tensors, c10::intrusive_ptr<WorkPinned> work);
 
   bool advance() override;
+  /// Without a work its end matters to nobody on the host.
+  bool is_urgent() const override { return work_ != nullptr; }
   void finish(std::exception_ptr error) override;
 
  private:

@@ -170,7 +170,7 @@ void Communicator::misfit(size_t rank, size_t place) {
 
 void Communicator::find_factors(const Label& label, size_t place) {
   factors_.clear();
-  if (label.reduces != 1 + static_cast<uint8_t>(ReduceOp::kPremulSum)) return;
+  if (!label.has_factor()) return;
   for (size_t rank = 0; rank < puts_.size(); ++rank) {
     factors_.push_back(&staging_.member(static_cast<int>(rank)).labels[place].factor);
   }

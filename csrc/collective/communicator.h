@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -64,6 +65,8 @@ class Communicator {
   /// From any thread: false while some rank has yet to make its call of that number. Raises GroupError where the labels
   /// differ, and then has aborted the group.
   bool compare_queued(uint64_t number);
+  /// That call is over on this side's GPUs, and so are those before it.
+  void end_queued(uint64_t number);
   /// The group is aborted: lets go whatever waits on a GPU for a step up to `step`. To be repeated until that is over,
   /// since a peer's GPU may still move its flags.
   void release_queued(uint32_t step);
@@ -74,6 +77,7 @@ class Communicator {
 
   void abort(const std::string& reason) { abort_group(staging_.control(), reason); }
 
+  const std::shared_ptr<void>& memory() const { return memory_; }
   const Staging& staging() const { return staging_; }
   Watchdog& watchdog() { return watchdog_; }
   int first_rank() const { return first_rank_; }
@@ -86,6 +90,7 @@ class Communicator {
  private:
   void begin(Call& call);
   void enter(Call& call);
+  bool has_place(uint64_t number) const;
   void find_siblings();
   void await_issued(const std::vector<Flag*>& flags, uint32_t step);
   void find_factors(const Label& label, size_t place);
@@ -106,6 +111,7 @@ class Communicator {
   uint32_t put_step_ = 0;           ///< the last one queued
   uint32_t got_step_ = 0;
   uint64_t calls_ = 0;
+  std::mutex comparing_;
   std::vector<int> siblings_;           ///< ranks of other threads of this process, where calls are queued on GPUs
   std::vector<const double*> factors_;  ///< by rank, of the call under way if it is a PREMUL_SUM; else empty
   std::vector<Region> sources_;         ///< of the reduction being queued; kept so that a call allocates nothing for it

@@ -41,19 +41,28 @@ void Communicator::await_issued(const std::vector<Flag*>& flags, uint32_t step) 
   }
 }
 
+/// The place of its label: that is free once all have compared the call that used it last, and where GPUs read it (the
+/// factor), once those have done that.
+bool Communicator::has_place(uint64_t number) const {
+  if (number <= kQueuedCalls) return true;
+  const uint64_t last_use = number - kQueuedCalls;
+  const bool is_read = staging_.member(first_rank_).labels[number % kQueuedCalls].has_factor();
+  for (int rank = 0; rank < staging_.geometry().world_size; ++rank) {
+    const Member& member = staging_.member(rank);
+    if ((is_read ? member.over : member.compared).load(std::memory_order_acquire) < last_use) return false;
+  }
+  return true;
+}
+
 void Communicator::enter(Call& call) {
   const uint64_t number = call.label.number = ++calls_;
-  // The place of the label is free once all have compared the call that used it last.
-  const auto is_free = [&] {
-    for (int rank = 0; rank < staging_.geometry().world_size; ++rank) {
-      if (staging_.member(rank).compared.load(std::memory_order_acquire) + kQueuedCalls < number) return false;
-    }
-    return true;
-  };
-  while (!is_free()) {
+  // Whoever watches the calls may sleep, and then no peer goes on: so this thread compares too, as far as it can.
+  if (number % (kQueuedCalls / 2) == 0) compare_queued(number - 1);
+  while (!has_place(number)) {
     watchdog_.check_abort();
     check_interrupts();
     std::this_thread::sleep_for(std::chrono::microseconds(50));
+    compare_queued(number - 1);
   }
   watchdog_.check_abort();
   PINNEDPG_LOG(kTrace, kColl, watchdog_.name_of(first_rank_), ": call ", number, ", ", call.label.to_string());
@@ -67,18 +76,27 @@ void Communicator::enter(Call& call) {
 
 bool Communicator::compare_queued(uint64_t number) {
   const int world_size = staging_.geometry().world_size;
-  for (int rank = 0; rank < world_size; ++rank) {
-    if (staging_.member(rank).entered.load(std::memory_order_acquire) < number) return false;
-  }
-  const size_t place = number % kQueuedCalls;
-  const uint64_t first = staging_.member(0).labels[place].fingerprint();
-  for (int rank = 1; rank < world_size; ++rank) {
-    if (staging_.member(rank).labels[place].fingerprint() != first) misfit(static_cast<size_t>(rank), place);
-  }
-  for (int rank = first_rank_; rank < first_rank_ + local_count_; ++rank) {
-    staging_.member(rank).compared.store(number, std::memory_order_release);
+  std::lock_guard lock(comparing_);
+  for (uint64_t next = staging_.member(first_rank_).compared.load() + 1; next <= number; ++next) {
+    for (int rank = 0; rank < world_size; ++rank) {
+      if (staging_.member(rank).entered.load(std::memory_order_acquire) < next) return false;
+    }
+    const size_t place = next % kQueuedCalls;
+    const uint64_t first = staging_.member(0).labels[place].fingerprint();
+    for (int rank = 1; rank < world_size; ++rank) {
+      if (staging_.member(rank).labels[place].fingerprint() != first) misfit(static_cast<size_t>(rank), place);
+    }
+    for (int rank = first_rank_; rank < first_rank_ + local_count_; ++rank) {
+      staging_.member(rank).compared.store(next, std::memory_order_release);
+    }
   }
   return true;
+}
+
+void Communicator::end_queued(uint64_t number) {
+  for (int rank = first_rank_; rank < first_rank_ + local_count_; ++rank) {
+    staging_.member(rank).over.store(number, std::memory_order_release);
+  }
 }
 
 void Communicator::release_queued(uint32_t step) {

@@ -16,8 +16,7 @@ bool overlap(const std::byte* one, size_t bytes, const std::byte* other, size_t 
 bool fits(const Exchange& exchange, const Label& label, const Staging& staging) {
   const Geometry& geometry = staging.geometry();
   const size_t shard = (exchange.shard_bytes + kFusedUnit - 1) / kFusedUnit * kFusedUnit;
-  const bool has_factors = label.reduces == 1 + static_cast<uint8_t>(ReduceOp::kPremulSum);
-  return geometry.fused_bytes > 0 && static_cast<size_t>(geometry.world_size) <= kFusedRanks && !has_factors &&
+  return geometry.fused_bytes > 0 && static_cast<size_t>(geometry.world_size) <= kFusedRanks && !label.has_factor() &&
          exchange.image.empty() && exchange.meets && !exchange.closes && exchange.after.empty() &&
          exchange.shard_bytes <= geometry.fused_bytes &&
          static_cast<size_t>(exchange.shard_count) * shard <= geometry.fused_bytes;

@@ -17,6 +17,8 @@ class Task {
   virtual ~Task() = default;
   /// Goes on as far as possible without blocking. True: finished. Raises when it has failed.
   virtual bool advance() = 0;
+  /// Whether somebody may wait for it: else the worker looks at it now and then.
+  virtual bool is_urgent() const { return true; }
   /// Sleeps until what held the last `advance` may have come, at most about a millisecond. False: it cannot tell, and
   /// has not slept.
   virtual bool doze() { return false; }
@@ -41,9 +43,12 @@ class Queue : public std::enable_shared_from_this<Queue> {
 
   void push(std::shared_ptr<Task> task);
 
-  /// For the worker: does what can be done of the first task without blocking. `kIdle`: that was the last one, and the
-  /// worker is not to touch the queue until it is activated again.
-  enum class Drive { kHeld, kMoved, kIdle };
+  /// For the worker: does what can be done of the first task without blocking.
+  struct Drive {
+    /// `kIdle`: that was the last one, and the worker is not to touch the queue until it is activated again.
+    enum { kHeld, kMoved, kIdle } state;
+    bool urgent;  ///< that task
+  };
   Drive drive();
   /// Of the first task, which has been held: see Task.
   bool doze() { return first()->doze(); }

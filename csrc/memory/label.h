@@ -38,6 +38,7 @@ struct Label {
   double factor = 1;    ///< of kPremulSum: each rank has its own, so it is no part of the fingerprint
   uint64_t number = 0;  ///< how many calls the rank had begun before
 
+  bool has_factor() const { return reduces == 1 + static_cast<uint8_t>(ReduceOp::kPremulSum); }
   /// Equal where the calls fit together; never 0.
   uint64_t fingerprint() const;
   /// The call as a user would write it: "broadcast(float32[1024], root 0)".

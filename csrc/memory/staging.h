@@ -52,12 +52,15 @@ struct alignas(64) Member {
   std::atomic<Presence> presence;
   ProcessId process;
   alignas(64) std::array<Label, 16> labels;  ///< of its newest calls, by call number: modulo 4, or 16 where it queues
-  /// Of a rank that queues its calls (on a GPU): how many it has made, and of how many it has compared the labels.
+  /// Of a rank that queues its calls (on a GPU): how many it has made, of how many it has compared the labels, and how
+  /// many are over.
   alignas(64) std::atomic<uint64_t> entered;
   std::atomic<uint64_t> compared;
+  std::atomic<uint64_t> over;
   std::atomic<Waits> waits;
   GpuId gpu;  ///< that alone carries out its calls, as far as it knows; there once `waits` is known, as is
   std::atomic<size_t> pinned;  ///< how much of the segment, from its beginning, its GPUs see
+  Flag fused;                  ///< the last of its calls that was one kernel and is over
 };
 
 /// What all ranks of a group share beside flags and slots.

@@ -55,6 +55,7 @@ class Queued {
 
   void finish() {
     while (!communicator_.compare_queued(call_.label.number) || !end_.is_over()) std::this_thread::yield();
+    communicator_.end_queued(call_.label.number);
     EXPECT(member_.is_right(), call_.label.to_string(), " call ", call_.label.number);
   }
 

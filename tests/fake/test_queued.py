@@ -15,6 +15,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from test_message_streams import busy, met
 from worker import Setup
 
 import pinnedpg
@@ -136,6 +137,27 @@ def far_ahead():
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_rank_may_be_many_calls_ahead(launcher):
     assert ranks.run(far_ahead, 2, launcher=launcher) == [True, True]
+
+
+def factors_far_ahead(rank):
+    """One stream is late with a call whose factors it reads when the other rank has made many."""
+    tensors = [torch.full((20_000,), 1.0) for _ in range(40)]
+    factors = [float(2 * i + 1 + 100 * rank) for i in range(40)]
+    if rank == 1:
+        busy(400)
+    works = []
+    for tensor, factor in zip(tensors, factors, strict=True):
+        op = dist._make_nccl_premul_sum(factor)
+        works.append(dist.all_reduce(tensor, op, async_op=True))
+        busy(0)
+    for work in works:
+        work.wait(timedelta(seconds=LIMIT_S))
+    wanted = [2.0 * (2 * i + 1) + 100 for i in range(40)]
+    return [i for i in range(40) if not tensors[i].eq(wanted[i]).all()]
+
+
+def test_factors_stay_until_they_are_read():
+    assert ranks.run(met, 2, factors_far_ahead) == [[]] * 2
 
 
 def destroyed():
