@@ -87,7 +87,7 @@ def test_fused_calls_on_several_streams(folder):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    "broken", [{"FAKE_CUDA_BREAK": "ring"}, {"FAKE_CUDA_BREAK": "begin", "FAKE_CUDA_CALLERS": "3"}]
+    "broken", [{"FAKE_CUDA_BREAK": "ring"}, {"FAKE_CUDA_BREAK": "flags", "FAKE_CUDA_CALLERS": "3"}]
 )
 def test_fused_calls_that_nothing_keeps_apart_fail(folder, broken):
     """Two slots are needed, and each call's kernel must come after the one before it."""

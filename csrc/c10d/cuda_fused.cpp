@@ -19,14 +19,40 @@ void set_wait(FusedRound& round, const Label& label, std::chrono::nanoseconds li
 
 }  // namespace
 
-std::shared_ptr<CudaEvent> FusedCalls::queue(FusedRound& round, const Call& call, void* stream) {
+bool FusedEnd::is_over() const {
+  if (over_.load(std::memory_order_acquire)) return true;
+  if (!flag_->has_reached(number_)) {
+    constexpr uint32_t kAskEvery = 64;  // the flag of a GPU that has failed never comes
+    if (++looks_ % kAskEvery == 0) (void)gpu_->is_over();
+    return false;
+  }
+  over_.store(true, std::memory_order_release);
+  return true;
+}
+
+void FusedEnd::hold(void* stream) const {
+  if (is_same_stream(stream, stream_) || is_over()) return;
+  PINNEDPG_CHECK(!is_captured(stream), "a CUDA graph cannot wait for a call that is not in it and not over: ",
+                 "wait for its work before the graph is captured");
+  Flag* const flag = flag_.get();
+  CudaStream(stream).wait({&flag, 1}, number_);
+}
+
+FusedCalls::FusedCalls(Communicator& communicator, int gpu)
+    : communicator_(communicator),
+      gpu_(gpu),
+      queue_(gpu),
+      unmarked_(std::make_shared<CudaEvent>(gpu)),
+      flag_(communicator.memory(), &communicator.staging().member(communicator.first_rank()).fused) {}
+
+std::shared_ptr<CudaMark> FusedCalls::queue(FusedRound& round, const Call& call, void* stream) {
   set_wait(round, call.label, bounded(call.timeout) + kHostFirst, true);
   const CurrentDevice current(gpu_);
   if (last_) last_->hold(stream);
+  round.over = &flag_->step;
+  round.number = ++number_;
   queue_.push(round, stream);
-  auto end = std::make_shared<CudaEvent>(gpu_);
-  end->record(stream);
-  return last_ = end;
+  return last_ = std::make_shared<FusedEnd>(flag_, number_, stream, unmarked_);
 }
 
 void FusedCalls::capture(FusedRound& round, const Call& call, void* stream) {

@@ -2,6 +2,8 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <optional>
 
 #include "collective/fused_round.h"
@@ -9,12 +11,32 @@
 
 namespace pinnedpg {
 
+/// The end of a small call: its kernel says itself that it is over.
+class FusedEnd final : public CudaMark {
+ public:
+  /// Queued on that stream; `flag` lies in pinned memory. `gpu` tells of what has failed there.
+  FusedEnd(std::shared_ptr<Flag> flag, uint32_t number, void* stream, std::shared_ptr<CudaEvent> gpu)
+      : flag_(std::move(flag)), number_(number), stream_(stream), gpu_(std::move(gpu)) {}
+
+  /// Raises ValueError where the stream is captured, and the call is not over.
+  void hold(void* stream) const override;
+  bool is_over() const override;
+
+ private:
+  const std::shared_ptr<Flag> flag_;
+  const uint32_t number_;
+  void* const stream_;
+  const std::shared_ptr<CudaEvent> gpu_;
+  mutable std::atomic<bool> over_{false};  ///< the flag may be far ahead when it is asked again
+  mutable std::atomic<uint32_t> looks_{0};
+};
+
 /// The small calls of a rank that has a GPU of its own: each is one kernel, on the stream of its caller. One thread at
 /// a time, but for `is_late`.
 class FusedCalls {
  public:
   /// Loads the kernels. Raises SystemError.
-  FusedCalls(Communicator& communicator, int gpu) : communicator_(communicator), gpu_(gpu), queue_(gpu) {}
+  FusedCalls(Communicator& communicator, int gpu);
 
   int gpu() const { return gpu_; }
   /// How much a rank moves in a call at most.
@@ -24,7 +46,7 @@ class FusedCalls {
   }
 
   /// Queues the round on the stream, behind the round before it, and returns its end.
-  std::shared_ptr<CudaEvent> queue(FusedRound& round, const Call& call, void* stream);
+  std::shared_ptr<CudaMark> queue(FusedRound& round, const Call& call, void* stream);
   /// Adds it to the graph that the stream is captured into. Nothing else is known of it: the ranks see on their GPUs
   /// whether their calls fit.
   void capture(FusedRound& round, const Call& call, void* stream);
@@ -40,7 +62,10 @@ class FusedCalls {
   Communicator& communicator_;
   const int gpu_;
   FusedQueue queue_;
-  std::shared_ptr<CudaEvent> last_;
+  const std::shared_ptr<CudaEvent> unmarked_;
+  const std::shared_ptr<Flag> flag_;
+  uint32_t number_ = 0;  ///< of the last call
+  std::shared_ptr<CudaMark> last_;
 };
 
 }  // namespace pinnedpg

@@ -277,8 +277,9 @@ CudaTeam::Queued CudaTeam::queue(Call& call, const std::vector<int>& devices, co
   after(last);
   for (const auto& [device, stream] : last) {
     const CurrentDevice current(device);
-    queued.done.emplace_back(device, std::make_shared<CudaEvent>(device));
-    queued.done.back().second->record(stream);
+    const auto end = std::make_shared<CudaEvent>(device);
+    end->record(stream);
+    queued.done.emplace_back(device, end);
   }
   return queued;
 }

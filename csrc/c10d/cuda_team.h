@@ -14,8 +14,8 @@
 
 namespace pinnedpg {
 
-/// Events of several GPUs, one of each.
-using CudaEvents = std::vector<std::pair<int, std::shared_ptr<CudaEvent>>>;
+/// Points in the work of several GPUs, one of each.
+using CudaMarks = std::vector<std::pair<int, std::shared_ptr<CudaMark>>>;
 
 /// The team of a group's CUDA tensors, `tensors` of each rank: its stage is pinned, and its calls are queued on two
 /// streams of each member's GPU by their callers. Nothing here waits for a GPU, but where `by_host`.
@@ -45,7 +45,7 @@ class CudaTeam {
     uint64_t number = 0;  ///< of the call
     uint32_t step = 0;    ///< its last, or that of the call before it
     bool fused = false;
-    CudaEvents done;
+    CudaMarks done;
   };
 
   using Streams = std::vector<std::pair<int, void*>>;

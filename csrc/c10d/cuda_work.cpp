@@ -11,10 +11,10 @@
 
 namespace pinnedpg {
 
-void WorkCuda::hold_streams(const CudaEvents& events) {
-  for (const auto& [gpu, event] : events) {
+void WorkCuda::hold_streams(const CudaMarks& marks) {
+  for (const auto& [gpu, mark] : marks) {
     const CurrentDevice current(gpu);
-    event->hold(current_stream(gpu));
+    mark->hold(current_stream(gpu));
   }
 }
 
@@ -35,15 +35,15 @@ c10::intrusive_ptr<c10::ivalue::Future> WorkCuda::getFuture() {
     if (stream_future_) return stream_future_;
   }
   std::vector<int> gpus;
-  for (const auto& [gpu, event] : done_) gpus.push_back(gpu);
+  for (const auto& [gpu, mark] : done_) gpus.push_back(gpu);
   auto future =
       c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()), future_devices(gpus));
   // It notes how far the current streams are: those of torch's that come after the call.
   std::vector<std::unique_ptr<CurrentStream>> streams;
-  for (const auto& [gpu, event] : done_) {
+  for (const auto& [gpu, mark] : done_) {
     void* const stream = side_stream(gpu);
     const CurrentDevice current(gpu);
-    event->hold(stream);
+    mark->hold(stream);
     streams.push_back(std::make_unique<CurrentStream>(gpu, stream));
   }
   future->markCompleted(c10::IValue(outputs()));

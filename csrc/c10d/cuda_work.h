@@ -13,7 +13,7 @@ class WorkCuda final : public WorkPinned {
   using WorkPinned::WorkPinned;
 
   /// Its end on each GPU: before anyone can wait for it.
-  void set_done(CudaEvents done) { done_ = std::move(done); }
+  void set_done(CudaMarks done) { done_ = std::move(done); }
 
   /// With a time-out the host waits for the end, too.
   void wait_until(std::chrono::steady_clock::time_point end, std::chrono::milliseconds timeout) override;
@@ -22,11 +22,11 @@ class WorkCuda final : public WorkPinned {
   /// Completed at once: whoever uses its value has the current streams wait.
   c10::intrusive_ptr<c10::ivalue::Future> getFuture() override;
 
-  /// What is queued on the current stream of each GPU later comes after the events.
-  static void hold_streams(const CudaEvents& events);
+  /// What is queued on the current stream of each GPU later comes after the marks.
+  static void hold_streams(const CudaMarks& marks);
 
  private:
-  CudaEvents done_;
+  CudaMarks done_;
   c10::intrusive_ptr<c10::ivalue::Future> stream_future_;
 };
 

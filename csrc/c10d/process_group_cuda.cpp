@@ -40,6 +40,13 @@ bool are_captured(const CudaTeam::Streams& streams, const char* name, CudaTeam& 
   return captured;
 }
 
+CudaMarks::value_type mark_of(int gpu, void* stream) {
+  const CurrentDevice current(gpu);
+  auto mark = std::make_shared<CudaEvent>(gpu);
+  mark->record(stream);
+  return {gpu, std::move(mark)};
+}
+
 [[noreturn]] void refuse_capture(const Call& call, const CudaTeam& team) {
   throw ValueError(concat(call.label.name(), ": a call can be captured in a CUDA graph where each rank has a GPU of ",
                           "its own and moves at most ", team.fused_bytes(),
@@ -141,15 +148,14 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_fused(Request& request, cons
     const CurrentDevice device(gpu);
     const CurrentStream current(gpu, stream);
     request.tensors.write_back();
-    if (!captured) queued.done = {{gpu, std::make_shared<CudaEvent>(gpu)}};
-    if (!captured) queued.done[0].second->record(stream);
+    if (!captured) queued.done = {mark_of(gpu, stream)};
   }
   return captured ? done_by_host(request, {}) : watch(request, team, std::move(queued));
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::watch(Request& request, const std::shared_ptr<CudaTeam>& team,
                                                       CudaTeam::Queued queued) {
-  const CudaEvents done = queued.done;
+  const CudaMarks done = queued.done;
   c10::intrusive_ptr<WorkCuda> work;
   if (request.has_work) {
     work = work_of<WorkCuda>(request);
@@ -164,12 +170,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::watch(Request& request, const st
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::done_by_host(Request& request, const CudaTeam::Streams& streams) {
   if (!request.has_work) return nullptr;
-  CudaEvents done;  // of what was written back
-  for (const auto& [gpu, stream] : streams) {
-    const CurrentDevice current(gpu);
-    done.emplace_back(gpu, std::make_shared<CudaEvent>(gpu));
-    done.back().second->record(stream);
-  }
+  CudaMarks done;  // of what was written back
+  for (const auto& [gpu, stream] : streams) done.push_back(mark_of(gpu, stream));
   const auto work = work_of<WorkCuda>(request);
   work->set_done(std::move(done));
   work->complete(nullptr);

@@ -108,7 +108,7 @@ void CudaEvent::record(void* stream) {
 
 void CudaEvent::hold(void* stream) const {
   int device = -1;  // the default streams of all GPUs have one handle
-  const bool own = stream == stream_ && stream != cudaStreamPerThread && cudaGetDevice(&device) == cudaSuccess;
+  const bool own = is_same_stream(stream, stream_) && cudaGetDevice(&device) == cudaSuccess;
   if (own && device == device_) return;  // what is queued on it later comes after by itself
   check_cuda(cudaStreamWaitEvent(stream_of(stream), static_cast<cudaEvent_t>(event_), 0), "cudaStreamWaitEvent",
              "CUDA: cannot order two streams");
@@ -230,6 +230,8 @@ CurrentDevice::CurrentDevice(int device) {
 CurrentDevice::~CurrentDevice() {
   if (before_ >= 0) (void)cudaSetDevice(before_);
 }
+
+bool is_same_stream(void* one, void* other) noexcept { return one == other && one != cudaStreamPerThread; }
 
 bool is_captured(void* stream) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;

@@ -9,21 +9,32 @@ namespace pinnedpg {
 /// As many ranks as one reduction adds up: its kernel's arguments hold their addresses.
 constexpr size_t kCudaSources = 128;
 
-/// A point in a CUDA stream's work.
-class CudaEvent {
+/// A point in a GPU's work.
+class CudaMark {
+ public:
+  CudaMark() = default;
+  virtual ~CudaMark() = default;
+  CudaMark(const CudaMark&) = delete;
+  CudaMark& operator=(const CudaMark&) = delete;
+
+  /// What is queued on the stream (a cudaStream_t of the current GPU) later comes after the mark. Never blocks the
+  /// host. Raises SystemError.
+  virtual void hold(void* stream) const = 0;
+  /// Whether all before the mark is done. Raises SystemError: also for what failed on the GPU.
+  virtual bool is_over() const = 0;
+};
+
+/// The end of what is queued on a stream when it is recorded.
+class CudaEvent final : public CudaMark {
  public:
   /// On that GPU. Raises SystemError.
   explicit CudaEvent(int device);
-  ~CudaEvent();
-  CudaEvent(const CudaEvent&) = delete;
-  CudaEvent& operator=(const CudaEvent&) = delete;
+  ~CudaEvent() override;
 
   /// Marks all that is queued on the stream (a cudaStream_t) now. Raises SystemError.
   void record(void* stream);
-  /// What is queued on the stream later comes after the mark. Never blocks the host. Raises SystemError.
-  void hold(void* stream) const;
-  /// Whether all before the mark is done. Raises SystemError: also for what failed on the GPU.
-  bool is_over() const;
+  void hold(void* stream) const override;
+  bool is_over() const override;
 
  private:
   const int device_;
@@ -76,6 +87,9 @@ class CurrentDevice {
  private:
   int before_ = -1;
 };
+
+/// Whether what is queued on one comes after what was queued on the other, both of the current GPU.
+bool is_same_stream(void* one, void* other) noexcept;
 
 /// Whether the stream (a cudaStream_t) is being captured into a graph. Raises SystemError.
 bool is_captured(void* stream);

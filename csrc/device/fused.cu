@@ -180,6 +180,8 @@ __device__ __forceinline__ void carry_out(const FusedRound& round, State& state,
   if (atomicAdd(&state.left, 1) + 1 < gridDim.x) return;
   state.left = 0;
   state.step = step;
+  __threadfence_system();
+  if (round.over != nullptr) *reinterpret_cast<volatile uint32_t*>(round.over) = round.number;
 }
 
 __global__ void fused_copy(const __grid_constant__ FusedRound round, State* state) {
@@ -290,9 +292,7 @@ FusedQueue::~FusedQueue() { (void)cudaFree(state_); }
 
 void FusedQueue::push(const FusedRound& round, void* stream) {
   const CurrentDevice current(device_);
-  const Lowered lowered =
-      round.reduces ? lower(round.reduction.dtype, round.reduction.op) : Lowered{DType::kUInt8, ReduceOp::kSum};
-  const Kernel kernel = round.reduces ? kTable.of(lowered) : &fused_copy;
+  const Kernel kernel = round.reduces ? kTable.of(lower(round.reduction.dtype, round.reduction.op)) : &fused_copy;
   kernel<<<1 + movers(round), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(round, static_cast<State*>(state_));
   check_cuda(cudaGetLastError(), "cudaLaunchKernel", "CUDA: cannot queue a small call");
 }

@@ -56,7 +56,9 @@ struct FusedRound {
   uint64_t fingerprint = 0;
   bool patient = true;  ///< somebody else finds, and tells, that the ranks' calls do not fit
   std::atomic<Halt>* halt = nullptr;
-  uint64_t limit_ns = 0;  ///< of a wait
+  uint64_t limit_ns = 0;                  ///< of a wait
+  std::atomic<uint32_t>* over = nullptr;  ///< gets `number` once all is done; null: nobody asks
+  uint32_t number = 0;
 
   /// Where a rank's slot for that step begins.
   PINNEDPG_HD std::byte* slot(size_t of_rank, uint32_t step) const {

@@ -10,8 +10,8 @@
 // FAKE_CUDA_CALLERS: each thread that makes calls has so many streams, of which another one is current each time; 0: it
 // works on the host's.
 // FAKE_CUDA_BREAK: leaves out a kind of order, to see that it is needed. end: who waits for a call does not wait;
-// begin: a call does not wait for the stream of its caller, nor a fused one for the one before it; flags: nothing waits
-// for a flag; readers: nothing waits for a flag that says that somebody has read; lane: what is to be queued on a
+// begin: a call does not wait for the stream of its caller; flags: nothing waits for a flag, nor a fused call for the
+// one before it; readers: nothing waits for a flag that says that somebody has read; lane: what is to be queued on a
 // caller's stream goes beside it; ring: fused calls have one slot; looks: all is over for who looks at an event.
 #include "fake_cuda.h"
 
@@ -315,6 +315,9 @@ bool CudaStream::is_idle() const { return pinnedpg::is_idle(stream_); }
 
 CurrentDevice::CurrentDevice(int) {}
 CurrentDevice::~CurrentDevice() = default;
+
+// The host's stream has kernels beside it.
+bool is_same_stream(void* one, void* other) noexcept { return one == other && one != nullptr; }
 
 bool is_stream_of(int device, uint64_t handle) noexcept {
   std::lock_guard lock(world().mutex);

@@ -43,6 +43,7 @@ class Kernel {
     if (!state_->dead) meet();
     if (!state_->dead) get();
     state_->step = step_;
+    if (round_.over != nullptr) round_.over->store(round_.number);
   }
 
  private:
