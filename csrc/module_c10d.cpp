@@ -48,7 +48,7 @@ constexpr const char* kOptionsDoc = R"(What a user may choose of a group; the fi
 Args:
     slot_bytes: What one rank moves in one step; 0: the group's size decides.
     depth: Slots of a rank, a power of two from 4; 0: the group's size decides.
-    one_shot_bytes: Up to here all_reduce takes one exchange, not two; -1: 1 MiB / world_size^2.
+    one_shot_bytes: Up to here all_reduce takes one exchange, not two; -1: 1 MiB / world_size^2, of CUDA tensors 8 MiB.
     budget_bytes: Shared memory of one group, and 5/4 of it more for its CUDA tensors; slots shrink to fit.
     fused_bytes: Of calls with CUDA tensors, of each rank: up to here a call is one kernel where the ranks have a GPU each,
         and can be captured in a CUDA graph. A multiple of 64; 0: never.
@@ -84,7 +84,7 @@ void bind_options(py::module_& module, const py::module_& base) {
              return options;
            }),
            py::kw_only(), py::arg("slot_bytes") = 0, py::arg("depth") = 0, py::arg("one_shot_bytes") = -1,
-           py::arg("budget_bytes") = 32 << 20, py::arg("fused_bytes") = 64 << 10, py::arg("host_waits") = false,
+           py::arg("budget_bytes") = 32 << 20, py::arg("fused_bytes") = 128 << 10, py::arg("host_waits") = false,
            py::arg("timeout") = py::none())
       .def_readwrite("slot_bytes", &Options::slot_bytes, kSlotBytesDoc)
       .def_readwrite("depth", &Options::depth, kDepthDoc)

@@ -38,7 +38,7 @@ class Options(Backend.Options):
         depth: SupportsIndex = 0,
         one_shot_bytes: SupportsIndex = -1,
         budget_bytes: SupportsIndex = 33554432,
-        fused_bytes: SupportsIndex = 65536,
+        fused_bytes: SupportsIndex = 131072,
         host_waits: bool = False,
         timeout: timedelta | None = None,
     ) -> None: ...

@@ -15,10 +15,10 @@ namespace {
 constexpr int kRanksMost = 1 << 16;  ///< beyond it sizes overflow
 
 /// One exchange moves (N - 1) x bytes to each rank, two move 2 x (N - 1) / N x bytes but cost a hand-over more:
-/// measured in docs/performance.md.
-size_t one_shot_default(int world_size) {
+/// measured in docs/performance.md, and for GPUs, where a hand-over costs more, in docs/gpus.md.
+size_t one_shot_default(int world_size, bool on_gpus) {
   const auto ranks = static_cast<size_t>(world_size);
-  return (1 << 20) / (ranks * ranks);
+  return (on_gpus ? 8 << 20 : 1 << 20) / (ranks * ranks);
 }
 
 }  // namespace
@@ -41,7 +41,8 @@ Geometry Options::geometry(int world_size, int quarters, bool on_gpus) const {
   const size_t chosen = on_gpus ? 4 << 20 : crowded ? 1 << 20 : 128 << 10;  // docs/performance.md, docs/gpus.md
   const size_t slot = slot_bytes != 0 ? static_cast<size_t>(slot_bytes) : chosen;
   const uint32_t slots = depth != 0 ? static_cast<uint32_t>(depth) : on_gpus || crowded ? 4 : 16;
-  const size_t one_shot = one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : one_shot_default(world_size);
+  const size_t one_shot =
+      one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : one_shot_default(world_size, on_gpus);
   const bool may_fuse = on_gpus && quarters > 1 && static_cast<size_t>(world_size) <= kFusedRanks;
   const size_t fused = may_fuse ? static_cast<size_t>(fused_bytes) : 0;
   const auto budget = static_cast<size_t>(budget_bytes / 4 * quarters);

@@ -197,7 +197,7 @@ def refused():
 def test_what_cannot_be_captured_says_why():
     for first, large, uneven in ranks.run(refused, 2):
         assert "must not be the first of its group" in first
-        assert "at most 65536 bytes" in large and "all_reduce(float32[100000], SUM)" in large
+        assert "at most 131072 bytes" in large and "all_reduce(float32[100000], SUM)" in large
         assert "each pair of ranks has a size of its own" in uneven
 
 
