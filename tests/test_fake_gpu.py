@@ -76,8 +76,19 @@ def test_calls_in_the_order_of_streams(folder):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("kind", "names", "count"),
+    [("begin", "stream_writes or stream_has_read", 4), ("end", "value_of_a_future", 2)],
+)
+def test_calls_need_the_order_of_streams(folder, kind, names, count):
+    words = ["fake/test_call_streams.py", "-k", names]
+    status, passed, printed = run(folder, *words, FAKE_CUDA_BREAK=kind)
+    assert (status, passed) == (1, 0) and f"{count} failed" in printed, printed[-3000:]
+
+
+@pytest.mark.timeout(120)
 def test_fused_calls(folder):
-    check(17, *run(folder, "fake/test_fused.py"))
+    check(18, *run(folder, "fake/test_fused.py"))
 
 
 @pytest.mark.timeout(120)

@@ -191,14 +191,44 @@ def refused():
             dist.all_to_all([torch.ones(1), torch.ones(1)], [torch.ones(1), torch.ones(1)])
     except ValueError as error:
         texts.append(str(error))
+    try:
+        with graph():
+            dist.isend(torch.ones(1), 1 - dist.get_rank())
+    except ValueError as error:
+        texts.append(str(error))
     return texts
 
 
 def test_what_cannot_be_captured_says_why():
-    for first, large, uneven in ranks.run(refused, 2):
+    for first, large, uneven, message in ranks.run(refused, 2):
         assert "must not be the first of its group" in first
         assert "at most 131072 bytes" in large and "all_reduce(float32[100000], SUM)" in large
         assert "each pair of ranks has a size of its own" in uneven
+        assert "a message cannot be captured" in message
+
+
+def waits_in_graph():
+    tensor, text = torch.ones(4), ""
+    dist.all_reduce(tensor, async_op=True).wait(LIMIT)
+    if dist.get_rank() == 1:
+        time.sleep(0.5)
+    work = dist.all_reduce(tensor, async_op=True)
+    if dist.get_rank() == 0:
+        try:
+            with graph():
+                work.wait()
+        except ValueError as error:
+            text = str(error)
+    work.wait(LIMIT)
+    with graph():
+        work.wait()  # it is over
+    return text, tensor.tolist()
+
+
+def test_a_graph_does_not_wait_for_a_call_outside_of_it():
+    (text, summed), other = ranks.run(waits_in_graph, 2)
+    assert "cannot wait for a call that is not in it" in text
+    assert summed == other[1] == [4.0] * 4
 
 
 def replays_unlike(how):
