@@ -57,8 +57,8 @@ class Communicator {
   bool advance(Call& call, std::span<const Lanes> lanes);
 
   /// Queues all of a call on lanes that only queue, and returns its last step. What compares the labels is then
-  /// `compare_queued`: the peers may be calls behind. Blocks only where one of them is kQueuedCalls behind. Raises
-  /// GroupError, and then has aborted the group.
+  /// `compare_queued`: the peers may be calls behind. Blocks only where one of them is kQueuedCalls behind (with a
+  /// factor: its GPUs are). Raises GroupError, and then has aborted the group.
   uint32_t queue(Call& call, std::span<const Lanes> lanes);
   /// For a call that is carried out in one kernel: as `queue`, but queues nothing.
   uint32_t announce(Call& call);
@@ -90,7 +90,9 @@ class Communicator {
  private:
   void begin(Call& call);
   void enter(Call& call);
-  bool has_place(uint64_t number) const;
+  /// For the label of that call: waits until no rank needs what lies there.
+  void await_place(const Call& call, uint64_t number);
+  bool needs_place(int rank, uint64_t number) const;
   void find_siblings();
   void await_issued(const std::vector<Flag*>& flags, uint32_t step);
   void find_factors(const Label& label, size_t place);

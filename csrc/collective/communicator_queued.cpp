@@ -33,38 +33,49 @@ void Communicator::find_siblings() {
 /// there later, so nothing may wait that was queued before what it waits for.
 void Communicator::await_issued(const std::vector<Flag*>& flags, uint32_t step) {
   for (const int rank : siblings_) {
-    while (!flags[static_cast<size_t>(rank)]->is_issued(step)) {
-      watchdog_.check_abort();
+    const auto is_late = [&](int one) { return one == rank && !flags[static_cast<size_t>(one)]->is_issued(step); };
+    while (is_late(rank)) {
+      watchdog_.look_for(is_late);
       check_interrupts();
       std::this_thread::yield();
     }
   }
 }
 
-/// The place of its label: that is free once all have compared the call that used it last, and where GPUs read it (the
-/// factor), once those have done that.
-bool Communicator::has_place(uint64_t number) const {
-  if (number <= kQueuedCalls) return true;
-  const uint64_t last_use = number - kQueuedCalls;
+/// A place is free once all have compared the call that used it last, and where GPUs read it (the factor), once those
+/// have done that.
+bool Communicator::needs_place(int rank, uint64_t number) const {
+  if (number <= kQueuedCalls) return false;
+  const Member& member = staging_.member(rank);
   const bool is_read = staging_.member(first_rank_).labels[number % kQueuedCalls].has_factor();
-  for (int rank = 0; rank < staging_.geometry().world_size; ++rank) {
-    const Member& member = staging_.member(rank);
-    if ((is_read ? member.over : member.compared).load(std::memory_order_acquire) < last_use) return false;
+  return (is_read ? member.over : member.compared).load(std::memory_order_acquire) + kQueuedCalls < number;
+}
+
+void Communicator::await_place(const Call& call, uint64_t number) {
+  watchdog_.begin(call.label.name(), call.timeout);
+  const auto needs = [&](int rank) { return needs_place(rank, number); };
+  const auto is_free = [&] {
+    for (int rank = 0; rank < staging_.geometry().world_size; ++rank) {
+      if (needs(rank)) return false;
+    }
+    return true;
+  };
+  // Whoever watches the calls may sleep, and then no peer goes on: so this thread compares too, as far as it can.
+  if (number % (kQueuedCalls / 2) == 0) compare_queued(number - 1);
+  while (!is_free()) {
+    watchdog_.look_for(needs);
+    check_interrupts();
+    (void)compare_queued(number - 1);
+    if (is_free()) return;
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
-  return true;
 }
 
 void Communicator::enter(Call& call) {
-  const uint64_t number = call.label.number = ++calls_;
-  // Whoever watches the calls may sleep, and then no peer goes on: so this thread compares too, as far as it can.
-  if (number % (kQueuedCalls / 2) == 0) compare_queued(number - 1);
-  while (!has_place(number)) {
-    watchdog_.check_abort();
-    check_interrupts();
-    std::this_thread::sleep_for(std::chrono::microseconds(50));
-    compare_queued(number - 1);
-  }
+  const uint64_t number = calls_ + 1;  // a call whose wait is broken off is none
+  await_place(call, number);
   watchdog_.check_abort();
+  call.label.number = calls_ = number;
   PINNEDPG_LOG(kTrace, kColl, watchdog_.name_of(first_rank_), ": call ", number, ", ", call.label.to_string());
   const size_t place = number % kQueuedCalls;
   for (int rank = first_rank_; rank < first_rank_ + local_count_; ++rank) {
@@ -95,7 +106,8 @@ bool Communicator::compare_queued(uint64_t number) {
 
 void Communicator::end_queued(uint64_t number) {
   for (int rank = first_rank_; rank < first_rank_ + local_count_; ++rank) {
-    staging_.member(rank).over.store(number, std::memory_order_release);
+    std::atomic<uint64_t>& over = staging_.member(rank).over;
+    if (over.load() < number) over.store(number, std::memory_order_release);
   }
 }
 

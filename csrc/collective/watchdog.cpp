@@ -4,6 +4,7 @@
 
 #include <iomanip>
 #include <sstream>
+#include <thread>
 
 #include "base/log.h"
 
@@ -26,6 +27,12 @@ void Watchdog::check_abort() const {
   const Control& control = staging_.control();
   if (control.aborted()) throw GroupError(control.reason);
   const Halt halt = control.halt.load(std::memory_order_relaxed);
+  if (halt == Halt::kAborted) {  // a GPU may have seen it, and left, before the reason is there
+    for (int look = 0; look < 1000 && !control.aborted(); ++look) {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+    give_up("the group was aborted");
+  }
   if (halt == Halt::kLate) {
     give_up("a GPU waited longer than the timeout of a call for another rank; all ranks must replay the same graphs");
   }
@@ -63,6 +70,7 @@ void Watchdog::look_for(const std::function<bool(int rank)>& is_late) {
     const int rank = (rank_ + i) % world_size;
     if (!is_late(rank)) continue;
     const std::string fate = fate_of(rank);
+    if (fate.empty() && !timed_out()) continue;
     const std::string which = concat(name_of(rank), fate.empty() ? "" : ", ", fate, last_call(rank));
     // It may have come, and gone thereafter.
     if (!fate.empty() && is_late(rank)) give_up(concat(name_of(rank_), " waits for ", which));

@@ -15,7 +15,6 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from test_message_streams import busy, met
 from worker import Setup
 
 import pinnedpg
@@ -122,6 +121,28 @@ def test_a_call_that_takes_too_long_names_who_is_late():
         assert "rank 1" in text and "the timeout of the call" in text, text
 
 
+def forsaken(leaves):
+    """Of ranks that are threads each waits on the host until the others have queued that far."""
+    dist.all_reduce(torch.ones(1), async_op=True).wait(timedelta(seconds=LIMIT_S))
+    if dist.get_rank() == 1:
+        time.sleep(0.3)
+        if leaves:
+            dist.destroy_process_group()
+        time.sleep(3.0)
+        return None
+    begin = time.monotonic()
+    with pytest.raises(dist.DistBackendError) as caught:
+        dist.all_reduce(torch.ones(100_000), async_op=True).wait(timedelta(seconds=LIMIT_S))
+    return str(caught.value), time.monotonic() - begin
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_thread_that_does_not_come_ends_the_others_calls(leaves):
+    setup = Setup(timeout_s=1.5)
+    (text, seconds), _ = ranks.run(forsaken, 2, leaves, launcher="threads", setup=setup)
+    assert "rank 1" in text and seconds < 3, (text, seconds)
+
+
 def far_ahead():
     """More calls than labels have places, while the other rank has yet to make the first."""
     rank, tensors = dist.get_rank(), [torch.full((1000,), float(i)) for i in range(100)]
@@ -137,27 +158,6 @@ def far_ahead():
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_rank_may_be_many_calls_ahead(launcher):
     assert ranks.run(far_ahead, 2, launcher=launcher) == [True, True]
-
-
-def factors_far_ahead(rank):
-    """One stream is late with a call whose factors it reads when the other rank has made many."""
-    tensors = [torch.full((20_000,), 1.0) for _ in range(40)]
-    factors = [float(2 * i + 1 + 100 * rank) for i in range(40)]
-    if rank == 1:
-        busy(400)
-    works = []
-    for tensor, factor in zip(tensors, factors, strict=True):
-        op = dist._make_nccl_premul_sum(factor)
-        works.append(dist.all_reduce(tensor, op, async_op=True))
-        busy(0)
-    for work in works:
-        work.wait(timedelta(seconds=LIMIT_S))
-    wanted = [2.0 * (2 * i + 1) + 100 for i in range(40)]
-    return [i for i in range(40) if not tensors[i].eq(wanted[i]).all()]
-
-
-def test_factors_stay_until_they_are_read():
-    assert ranks.run(met, 2, factors_far_ahead) == [[]] * 2
 
 
 def destroyed():
