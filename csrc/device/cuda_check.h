@@ -40,4 +40,16 @@ void check_cuda(cudaError_t error, const char* call, const What&... what) {
                            remedy(error)));
 }
 
+/// One of the driver's own calls, fetched at run time: nothing links libcuda. Raises SystemError.
+template <typename Function>
+Function driver_call(const char* name) {
+  void* found = nullptr;
+  cudaDriverEntryPointQueryResult result;
+  // Those of CUDA 11.7 and newer, which every device of today's drivers has.
+  check_cuda(cudaGetDriverEntryPointByVersion(name, &found, 12000, cudaEnableDefault, &result),
+             "cudaGetDriverEntryPointByVersion", "CUDA: cannot find ", name);
+  if (found == nullptr) throw SystemError(concat("CUDA: the driver must have ", name, "; update it"));
+  return reinterpret_cast<Function>(found);
+}
+
 }  // namespace pinnedpg

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
+#include <cuda.h>
+
 #include <cstring>
 
 #include "device/cuda_check.h"
@@ -15,10 +17,16 @@ int cuda_device_count() noexcept {
 }
 
 std::array<uint8_t, 16> gpu_id(int device) {
-  cudaDeviceProp properties;
-  check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties", "CUDA: cannot ask GPU ", device);
+  // Of a part of a GPU (MIG) its own, which the runtime's properties do not promise.
+  static const auto uuid_of = driver_call<CUresult (*)(CUuuid*, CUdevice)>("cuDeviceGetUuid");
+  static const auto handle_of = driver_call<CUresult (*)(CUdevice*, int)>("cuDeviceGet");
+  CUdevice handle = 0;
+  CUuuid uuid;
+  if (handle_of(&handle, device) != CUDA_SUCCESS || uuid_of(&uuid, handle) != CUDA_SUCCESS) {
+    throw SystemError(concat("CUDA: cannot ask GPU ", device, " (cuDeviceGetUuid)"));
+  }
   std::array<uint8_t, 16> id;
-  std::memcpy(id.data(), properties.uuid.bytes, id.size());
+  std::memcpy(id.data(), uuid.bytes, id.size());
   return id;
 }
 

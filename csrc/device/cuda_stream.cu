@@ -18,26 +18,14 @@ namespace pinnedpg {
 
 namespace {
 
-/// The driver's own calls, fetched at run time: nothing links libcuda.
 struct Driver {
   CUresult (*wait_value)(CUstream, CUdeviceptr, cuuint32_t,
-                         unsigned) = fetch<decltype(wait_value)>("cuStreamWaitValue32");
+                         unsigned) = driver_call<decltype(wait_value)>("cuStreamWaitValue32");
   CUresult (*write_value)(CUstream, CUdeviceptr, cuuint32_t,
-                          unsigned) = fetch<decltype(write_value)>("cuStreamWriteValue32");
+                          unsigned) = driver_call<decltype(write_value)>("cuStreamWriteValue32");
   CUresult (*batch)(CUstream, unsigned, CUstreamBatchMemOpParams*,
-                    unsigned) = fetch<decltype(batch)>("cuStreamBatchMemOp");
-  CUresult (*error_name)(CUresult, const char**) = fetch<decltype(error_name)>("cuGetErrorName");
-
-  template <typename Function>
-  static Function fetch(const char* name) {
-    void* found = nullptr;
-    cudaDriverEntryPointQueryResult result;
-    // The calls of CUDA 11.7 and newer, which every device of today's drivers has.
-    check_cuda(cudaGetDriverEntryPointByVersion(name, &found, 12000, cudaEnableDefault, &result),
-               "cudaGetDriverEntryPointByVersion", "CUDA: cannot find ", name);
-    if (found == nullptr) throw SystemError(concat("CUDA: the driver must have ", name, "; update it"));
-    return reinterpret_cast<Function>(found);
-  }
+                    unsigned) = driver_call<decltype(batch)>("cuStreamBatchMemOp");
+  CUresult (*error_name)(CUresult, const char**) = driver_call<decltype(error_name)>("cuGetErrorName");
 
   void check(CUresult result, const char* call) const {
     if (result == CUDA_SUCCESS) return;
@@ -229,6 +217,21 @@ CurrentDevice::CurrentDevice(int device) {
 
 CurrentDevice::~CurrentDevice() {
   if (before_ >= 0) (void)cudaSetDevice(before_);
+}
+
+void* address_on_gpu(void* data) {
+  static const bool alike = [] {
+    int alike_there = 1;
+    for (int device = 0; device < cuda_device_count() && alike_there != 0; ++device) {
+      if (cudaDeviceGetAttribute(&alike_there, cudaDevAttrCanUseHostPointerForRegisteredMem, device) != cudaSuccess)
+        break;
+    }
+    return alike_there != 0;
+  }();
+  if (alike) return data;
+  cudaPointerAttributes attributes{};
+  check_cuda(cudaPointerGetAttributes(&attributes, data), "cudaPointerGetAttributes", "CUDA: cannot ask about ", data);
+  return attributes.devicePointer != nullptr ? attributes.devicePointer : data;
 }
 
 bool is_same_stream(void* one, void* other) noexcept { return one == other && one != cudaStreamPerThread; }

@@ -20,7 +20,7 @@ class CudaMark {
   /// What is queued on the stream (a cudaStream_t of the current GPU) later comes after the mark. Never blocks the
   /// host. Raises SystemError.
   virtual void hold(void* stream) const = 0;
-  /// Whether all before the mark is done. Raises SystemError: also for what failed on the GPU.
+  /// Whether all before the mark is done. Raises SystemError.
   virtual bool is_over() const = 0;
 };
 
@@ -34,6 +34,7 @@ class CudaEvent final : public CudaMark {
   /// Marks all that is queued on the stream (a cudaStream_t) now. Raises SystemError.
   void record(void* stream);
   void hold(void* stream) const override;
+  /// Raises SystemError: also for what failed on the GPU.
   bool is_over() const override;
 
  private:
@@ -87,6 +88,13 @@ class CurrentDevice {
  private:
   int before_ = -1;
 };
+
+/// Where kernels of the current GPU see memory: what is pinned on the host may have another address there (WSL, Tegra).
+void* address_on_gpu(void* data);
+template <typename T>
+T* seen_by_gpu(T* data) {
+  return static_cast<T*>(address_on_gpu(const_cast<void*>(static_cast<const volatile void*>(data))));
+}
 
 /// Whether what is queued on one comes after what was queued on the other, both of the current GPU.
 bool is_same_stream(void* one, void* other) noexcept;

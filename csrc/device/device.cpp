@@ -60,6 +60,7 @@ void FusedQueue::push(const FusedRound&, void*) { throw_no_cuda("CUDA"); }
 
 CurrentDevice::CurrentDevice(int) { throw_no_cuda("CUDA"); }
 CurrentDevice::~CurrentDevice() = default;
+void* address_on_gpu(void*) { throw_no_cuda("CUDA"); }
 bool is_same_stream(void*, void*) noexcept { return false; }
 bool is_captured(void*) { throw_no_cuda("CUDA"); }
 bool is_stream_of(int, uint64_t) noexcept { return false; }

@@ -144,12 +144,12 @@ cudaError_t reduce_cuda(const Region& dst, std::span<const Region> srcs, Reducti
   if (srcs.size() > kCudaSources) return cudaErrorInvalidValue;
   const Lowered lowered = lower(reduction.dtype, reduction.op);
   Arguments arguments{};
-  arguments.dst = dst.data;
+  arguments.dst = seen_by_gpu(dst.data);
   arguments.src_count = srcs.size();
   arguments.count = dst.bytes() / element_bytes(reduction.dtype) * lowered.parts;
   for (size_t k = 0; k < srcs.size(); ++k) {
-    arguments.srcs[k] = srcs[k].data;
-    if (!factors.empty()) arguments.factors[k] = factors[k];
+    arguments.srcs[k] = seen_by_gpu(srcs[k].data);
+    if (!factors.empty()) arguments.factors[k] = seen_by_gpu(factors[k]);
   }
   kTable.of(lowered).launch(arguments, static_cast<cudaStream_t>(stream));
   return cudaGetLastError();

@@ -103,7 +103,8 @@ std::shared_ptr<Engine> engine(int device) {
 
 /// What a stream's handle points at. The null handle is the host itself, whose work is done when it is queued.
 struct Queued {
-  explicit Queued(int device) : device(device), engine(pinnedpg::engine(device)) {}
+  explicit Queued(int device);
+  ~Queued();
   const int device;
   const std::shared_ptr<Engine> engine;
   const std::shared_ptr<std::atomic<int>> pending = std::make_shared<std::atomic<int>>(0);
@@ -114,6 +115,7 @@ struct World {
   std::mutex mutex;
   std::set<Queued*> streams;
   std::map<int, void*> current;
+  std::set<Queued*> all;
   std::map<char*, size_t> pinned;
   std::set<const void*> pageable;
 };
@@ -121,6 +123,30 @@ struct World {
 World& world() {
   static World& instance = *new World;
   return instance;
+}
+
+Queued::Queued(int device) : device(device), engine(pinnedpg::engine(device)) {
+  std::lock_guard lock(world().mutex);
+  world().all.insert(this);
+}
+
+Queued::~Queued() {
+  std::lock_guard lock(world().mutex);
+  world().all.erase(this);
+}
+
+/// Waits for what is queued on any stream now.
+void finish_all() {
+  std::vector<std::shared_ptr<Engine>> engines;
+  {
+    std::lock_guard lock(world().mutex);
+    for (const Queued* stream : world().all) engines.push_back(stream->engine);
+  }
+  for (const auto& engine : engines) {
+    const auto done = std::make_shared<std::atomic<bool>>(false);
+    engine->push([done] { done->store(true); });
+    await([&] { return done->load(); });
+  }
 }
 
 bool is_current(void* stream) {
@@ -162,8 +188,10 @@ void await(const std::function<bool()>& there) {
 }
 
 void* new_stream(int device) {
+  auto* const stream = new Queued(device);  // for ever, like torch's
   std::lock_guard lock(world().mutex);
-  return *world().streams.insert(new Queued(device)).first;  // for ever, like torch's
+  world().streams.insert(stream);
+  return stream;
 }
 
 void* fake_current_stream(int device) {
@@ -316,6 +344,8 @@ bool CudaStream::is_idle() const { return pinnedpg::is_idle(stream_); }
 CurrentDevice::CurrentDevice(int) {}
 CurrentDevice::~CurrentDevice() = default;
 
+void* address_on_gpu(void* data) { return data; }
+
 // The host's stream has kernels beside it.
 bool is_same_stream(void* one, void* other) noexcept { return one == other && one != nullptr; }
 
@@ -360,7 +390,9 @@ bool is_pinned(const void* data) {
   return world().pageable.count(data) == 0;
 }
 
+/// As cudaHostUnregister does (tests/gpu/questions.cu).
 void unpin(void* data) {
+  finish_all();
   std::lock_guard lock(world().mutex);
   if (world().pinned.erase(static_cast<char*>(data)) == 0) throw SystemError("unpin: it is not pinned");
 }
