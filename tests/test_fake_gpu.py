@@ -72,7 +72,7 @@ def test_failures_and_orders(folder, environment):
 
 @pytest.mark.timeout(120)
 def test_calls_in_the_order_of_streams(folder):
-    check(7, *run(folder, "fake/test_call_streams.py"))
+    check(11, *run(folder, "fake/test_call_streams.py"))
 
 
 @pytest.mark.timeout(120)
@@ -98,11 +98,16 @@ def test_fused_calls_on_several_streams(folder):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    "broken", [{"FAKE_CUDA_BREAK": "ring"}, {"FAKE_CUDA_BREAK": "flags", "FAKE_CUDA_CALLERS": "3"}]
+    ("name", "broken"),
+    [
+        ("many", {"FAKE_CUDA_BREAK": "ring"}),
+        ("many", {"FAKE_CUDA_BREAK": "flags", "FAKE_CUDA_CALLERS": "3"}),
+        ("in_turn", {"FAKE_CUDA_BREAK": "end"}),
+    ],
 )
-def test_fused_calls_that_nothing_keeps_apart_fail(folder, broken):
-    """Two slots are needed, and each call's kernel must come after the one before it."""
-    words = "fake/test_fused.py", "-k", "many and processes"
+def test_fused_calls_that_nothing_keeps_apart_fail(folder, name, broken):
+    """Two slots are needed, each kernel comes after the one before it, and users after theirs."""
+    words = "fake/test_fused.py", "-k", f"{name} and processes"
     status, _, printed = run(folder, *words, **broken)
     assert status == 1 and "1 failed" in printed, printed
 

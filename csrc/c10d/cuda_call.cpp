@@ -11,7 +11,8 @@ CudaCall::CudaCall(std::shared_ptr<CudaTeam> team, const Label& label, std::chro
       timeout_(timeout),
       queued_(std::move(queued)),
       tensors_(tensors),
-      work_(std::move(work)) {}
+      work_(std::move(work)),
+      urgent_(work_ != nullptr || label.has_factor()) {}
 
 bool CudaCall::advance() {
   if (!error_) watch();
@@ -38,7 +39,10 @@ bool CudaCall::is_over() {
     if (error_) return team_->is_idle();
     for (const auto& [gpu, done] : queued_.done) {
       const CurrentDevice current(gpu);
-      if (!done->is_over()) return false;
+      if (done->is_over()) continue;
+      constexpr uint32_t kAskEvery = 64;  // a flag of a GPU that has failed never comes
+      if (++looks_ % kAskEvery == 0) team_->check_gpu();
+      return false;
     }
     team_->watchdog().check_abort();  // or else it may have been let go after the last look
   } catch (const GroupError&) {

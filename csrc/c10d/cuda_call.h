@@ -19,8 +19,8 @@ class CudaCall final : public Task {
            CudaTeam::Queued queued, const Tensors& tensors, c10::intrusive_ptr<WorkPinned> work);
 
   bool advance() override;
-  /// Without a work its end matters to nobody on the host.
-  bool is_urgent() const override { return work_ != nullptr; }
+  /// Somebody on the host may wait for its end: who has its work, or needs the place of its factor.
+  bool is_urgent() const override { return urgent_; }
   void finish(std::exception_ptr error) override;
 
  private:
@@ -33,7 +33,9 @@ class CudaCall final : public Task {
   CudaTeam::Queued queued_;
   Tensors tensors_;
   c10::intrusive_ptr<WorkPinned> work_;
+  const bool urgent_;
   std::exception_ptr error_;
+  uint32_t looks_ = 0;
   bool begun_ = false;
   bool compared_ = false;
 };

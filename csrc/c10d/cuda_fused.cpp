@@ -11,21 +11,20 @@ namespace {
 /// Whoever watches a call on the host is to end it before its kernel does, and to say why.
 constexpr std::chrono::seconds kHostFirst{5};
 
+/// On the current GPU.
 void set_wait(FusedRound& round, const Label& label, std::chrono::nanoseconds limit, bool patient) {
   round.fingerprint = label.fingerprint();
   round.limit_ns = static_cast<uint64_t>(limit.count());
   round.patient = patient;
+  round.slots = seen_by_gpu(round.slots);
+  round.halt = seen_by_gpu(round.halt);
 }
 
 }  // namespace
 
 bool FusedEnd::is_over() const {
   if (over_.load(std::memory_order_acquire)) return true;
-  if (!flag_->has_reached(number_)) {
-    constexpr uint32_t kAskEvery = 64;  // the flag of a GPU that has failed never comes
-    if (++looks_ % kAskEvery == 0) (void)gpu_->is_over();
-    return false;
-  }
+  if (!flag_->has_reached(number_)) return false;
   over_.store(true, std::memory_order_release);
   return true;
 }
@@ -42,22 +41,30 @@ FusedCalls::FusedCalls(Communicator& communicator, int gpu)
     : communicator_(communicator),
       gpu_(gpu),
       queue_(gpu),
-      unmarked_(std::make_shared<CudaEvent>(gpu)),
+      idle_(gpu),
+      asked_(gpu),
       flag_(communicator.memory(), &communicator.staging().member(communicator.first_rank()).fused) {}
 
 std::shared_ptr<CudaMark> FusedCalls::queue(FusedRound& round, const Call& call, void* stream) {
-  set_wait(round, call.label, bounded(call.timeout) + kHostFirst, true);
   const CurrentDevice current(gpu_);
+  set_wait(round, call.label, bounded(call.timeout) + kHostFirst, true);
   if (last_) last_->hold(stream);
-  round.over = &flag_->step;
+  round.over = seen_by_gpu(&flag_->step);
   round.number = ++number_;
   queue_.push(round, stream);
-  return last_ = std::make_shared<FusedEnd>(flag_, number_, stream, unmarked_);
+  return last_ = std::make_shared<FusedEnd>(flag_, number_, stream);
 }
 
 void FusedCalls::capture(FusedRound& round, const Call& call, void* stream) {
+  const CurrentDevice current(gpu_);
   set_wait(round, call.label, bounded(call.timeout), false);
   queue_.push(round, stream);
+}
+
+void FusedCalls::check_gpu() {
+  const CurrentDevice current(gpu_);
+  asked_.record(idle_.handle());
+  (void)asked_.is_over();
 }
 
 uint32_t FusedCalls::begun(int rank) const {

@@ -14,25 +14,24 @@ namespace pinnedpg {
 /// The end of a small call: its kernel says itself that it is over.
 class FusedEnd final : public CudaMark {
  public:
-  /// Queued on that stream; `flag` lies in pinned memory. `gpu` tells of what has failed there.
-  FusedEnd(std::shared_ptr<Flag> flag, uint32_t number, void* stream, std::shared_ptr<CudaEvent> gpu)
-      : flag_(std::move(flag)), number_(number), stream_(stream), gpu_(std::move(gpu)) {}
+  /// Queued on that stream; `flag` lies in pinned memory.
+  FusedEnd(std::shared_ptr<Flag> flag, uint32_t number, void* stream)
+      : flag_(std::move(flag)), number_(number), stream_(stream) {}
 
   /// Raises ValueError where the stream is captured, and the call is not over.
   void hold(void* stream) const override;
+  /// A GPU that has failed never tells.
   bool is_over() const override;
 
  private:
   const std::shared_ptr<Flag> flag_;
   const uint32_t number_;
   void* const stream_;
-  const std::shared_ptr<CudaEvent> gpu_;
   mutable std::atomic<bool> over_{false};  ///< the flag may be far ahead when it is asked again
-  mutable std::atomic<uint32_t> looks_{0};
 };
 
 /// The small calls of a rank that has a GPU of its own: each is one kernel, on the stream of its caller. One thread at
-/// a time, but for `is_late`.
+/// a time, but for what watches: `is_late`, `check_gpu`.
 class FusedCalls {
  public:
   /// Loads the kernels. Raises SystemError.
@@ -53,6 +52,8 @@ class FusedCalls {
 
   /// Whether nothing is queued any more, of what is not captured.
   bool is_idle() const { return !last_ || last_->is_over(); }
+  /// Asks the GPU, by one thread at a time. Raises SystemError where it has failed.
+  void check_gpu();
   /// Whether the rank has yet to make the call of that number, or begun fewer calls on its GPU than others have.
   bool is_late(int rank, uint64_t number) const;
 
@@ -62,7 +63,8 @@ class FusedCalls {
   Communicator& communicator_;
   const int gpu_;
   FusedQueue queue_;
-  const std::shared_ptr<CudaEvent> unmarked_;
+  const CudaStream idle_;
+  CudaEvent asked_;
   const std::shared_ptr<Flag> flag_;
   uint32_t number_ = 0;  ///< of the last call
   std::shared_ptr<CudaMark> last_;

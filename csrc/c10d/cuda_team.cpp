@@ -131,11 +131,18 @@ std::vector<int> CudaTeam::gpus() {
 
 bool CudaTeam::is_idle() {
   std::lock_guard lock(queueing_);
-  if (fused_ && !fused_->is_idle()) return false;
+  if (fused_ && !fused_->is_idle()) {
+    fused_->check_gpu();
+    return false;
+  }
   return std::all_of(streams_.begin(), streams_.end(), [](const auto& entry) {
     const CurrentDevice current(entry.first.second);
     return entry.second->put.is_idle() && entry.second->get.is_idle();
   });
+}
+
+void CudaTeam::check_gpu() {
+  if (fused_) fused_->check_gpu();
 }
 
 void CudaTeam::patrol(const Queued& queued) {
@@ -262,7 +269,7 @@ void CudaTeam::carry_out(Call& call, const std::vector<int>& devices) {
 }
 
 CudaTeam::Queued CudaTeam::queue(Call& call, const std::vector<int>& devices, const Streams& streams,
-                                 const std::function<void(const Streams&)>& after) {
+                                 const Beside& before, const Beside& after) {
   std::lock_guard lock(queueing_);
   std::vector<Lanes> lanes;
   for (size_t member = 0; member < devices.size(); ++member) {
@@ -270,11 +277,16 @@ CudaTeam::Queued CudaTeam::queue(Call& call, const std::vector<int>& devices, co
     lanes.push_back({&pair.put, &pair.get});
   }
   follow(streams, devices);
+  if (before) {
+    const Streams gets = gather(devices);
+    before(gets);
+    follow(gets, devices);
+  }
   Queued queued;
   queued.step = team_.communicator().queue(call, lanes);
   queued.number = call.label.number;
   const Streams last = gather(devices);
-  after(last);
+  if (after) after(last);
   for (const auto& [device, stream] : last) {
     const CurrentDevice current(device);
     const auto end = std::make_shared<CudaEvent>(device);

@@ -18,7 +18,8 @@ namespace pinnedpg {
 using CudaMarks = std::vector<std::pair<int, std::shared_ptr<CudaMark>>>;
 
 /// The team of a group's CUDA tensors, `tensors` of each rank: its stage is pinned, and its calls are queued on two
-/// streams of each member's GPU by their callers. Nothing here waits for a GPU, but where `by_host`.
+/// streams of each member's GPU by their callers. Nothing here waits for a GPU, but where `by_host`, and for the
+/// place of a label with a factor (see Communicator).
 class CudaTeam {
  public:
   /// `by_host`: the host is to wait for the flags, and not the GPUs.
@@ -52,10 +53,12 @@ class CudaTeam {
   /// The caller's own on those GPUs.
   static Streams current_streams(const std::vector<int>& gpus);
 
-  /// Makes the call's legs and queues them behind what is on `streams` (of each GPU of the call, the caller's own) now.
-  /// Leg i runs on GPU `devices[i]`. `after` is queued behind all, on the one stream of each GPU that it gets.
-  Queued queue(Call& call, const std::vector<int>& devices, const Streams& streams,
-               const std::function<void(const Streams&)>& after);
+  /// Queues the call's legs behind what is on `streams` (of each GPU of the call, the caller's own) now. Leg i runs on
+  /// GPU `devices[i]`. `before` and `after` may queue something on the one stream of each GPU that they get: after all
+  /// earlier calls, and after the legs.
+  using Beside = std::function<void(const Streams&)>;
+  Queued queue(Call& call, const std::vector<int>& devices, const Streams& streams, const Beside& before,
+               const Beside& after);
 
   /// A call as one kernel does it; nothing where that is not to be. Raises ValueError for other GPUs than that
   /// of the first call.
@@ -78,6 +81,8 @@ class CudaTeam {
   std::vector<int> gpus();
   /// Whether nothing is queued any more. The streams of a group that is aborted end in no order.
   bool is_idle();
+  /// For whoever watches. Raises SystemError where the GPU of fused calls has failed.
+  void check_gpu();
   /// Looks at the ranks that a call waits for. Raises GroupError.
   void patrol(const Queued& queued);
 

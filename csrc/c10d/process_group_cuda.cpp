@@ -40,6 +40,22 @@ bool are_captured(const CudaTeam::Streams& streams, const char* name, CudaTeam& 
   return captured;
 }
 
+std::vector<int> gpus_of(const Call& call, const Tensors& tensors, int otherwise) {
+  std::vector<int> gpus;
+  for (const Call::Leg& leg : call.legs) gpus.push_back(gpu_of(leg, tensors, otherwise));
+  return gpus;
+}
+
+/// What is to be done, if anything is, with those streams as the current ones.
+CudaTeam::Beside beside(bool any, std::function<void()> copy) {
+  if (!any) return {};
+  return [copy = std::move(copy)](const CudaTeam::Streams& streams) {
+    std::vector<std::unique_ptr<CurrentStream>> current;
+    for (const auto& [gpu, stream] : streams) current.push_back(std::make_unique<CurrentStream>(gpu, stream));
+    copy();
+  };
+}
+
 CudaMarks::value_type mark_of(int gpu, void* stream) {
   const CurrentDevice current(gpu);
   auto mark = std::make_shared<CudaEvent>(gpu);
@@ -96,27 +112,24 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_on_gpus(Request& request, Pl
   call.timeout = request.timeout;
   CudaTeam::Queued queued;
   try {
-    request.tensors.read();
     plan_legs(request, call, *team, plan, next);
     if (auto round = next ? std::nullopt : team->fuse(call, gpus)) {
-      const bool aside = request.async && !captured;  // else what follows on the stream would wait for the peers
+      // Else what follows on the stream would wait for the peers; and copies come after those of calls not waited for.
+      const bool aside = (request.async || request.tensors.reads()) && !captured;
       return run_fused(request, team, call, *round, aside ? team->side_of(streams) : streams[0].second, captured);
     }
     if (captured) refuse_capture(call, *team);
-    std::vector<int> devices;
-    for (const Call::Leg& leg : call.legs) devices.push_back(gpu_of(leg, request.tensors, gpus[0]));
+    const std::vector<int> devices = gpus_of(call, request.tensors, gpus[0]);
     if (team->by_host()) {
+      request.tensors.read();
       for (const auto& [gpu, stream] : streams) synchronize(stream);
       team->carry_out(call, devices);
       request.tensors.write_back();
       return done_by_host(request, streams);
     }
-    queued = team->queue(call, devices, streams, [&](const CudaTeam::Streams& gets) {
-      if (!request.tensors.writes_back()) return;
-      std::vector<std::unique_ptr<CurrentStream>> current;
-      for (const auto& [gpu, stream] : gets) current.push_back(std::make_unique<CurrentStream>(gpu, stream));
-      request.tensors.write_back();
-    });
+    const auto read = beside(request.tensors.reads(), [&] { request.tensors.read(); });
+    const auto write = beside(request.tensors.writes_back(), [&] { request.tensors.write_back(); });
+    queued = team->queue(call, devices, streams, read, write);
   } catch (...) {
     team->team().fail(name, std::current_exception());
   }
@@ -138,6 +151,11 @@ void ProcessGroupPinned::plan_legs(Request& request, Call& call, CudaTeam& team,
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_fused(Request& request, const std::shared_ptr<CudaTeam>& team,
                                                           Call& call, FusedRound& round, void* stream, bool captured) {
   CudaTeam::Queued queued;
+  if (request.tensors.reads()) {
+    const int gpu = request.tensors.gpus()[0];
+    const CurrentStream current(gpu, stream);
+    request.tensors.read();
+  }
   if (captured) {
     team->capture_fused(call, round, stream);
   } else {

@@ -36,6 +36,7 @@ class Tensors {
 
   /// Fills the copies of inputs with what those hold now: once it is the call's turn.
   void read();
+  bool reads() const { return !reads_.empty(); }
   void write_back();
   bool writes_back() const { return !copies_.empty(); }
 

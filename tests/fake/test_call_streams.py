@@ -5,6 +5,7 @@
 tests/test_fake_gpu.py builds the extension for it and runs this.
 """
 
+import signal
 import time
 
 import pytest
@@ -78,3 +79,80 @@ def value_of_a_future(rank, size):
 @pytest.mark.parametrize("size", [FUSED, QUEUED])
 def test_the_value_of_a_future_is_there(size):
     assert ranks.run(met, 2, connected, value_of_a_future, size) == [[2.0]] * 2
+
+
+def factors_far_ahead(rank):
+    """One stream is late with a call whose factors it reads when the other rank has made many."""
+    tensors = [torch.full((20_000,), 1.0) for _ in range(40)]
+    factors = [float(2 * i + 1 + 100 * rank) for i in range(40)]
+    if rank == 1:
+        busy(400)
+    works = []
+    for tensor, factor in zip(tensors, factors, strict=True):
+        op = dist._make_nccl_premul_sum(factor)
+        works.append(dist.all_reduce(tensor, op, async_op=True))
+        busy(0)
+    for work in works:
+        work.wait(LIMIT)
+    wanted = [2.0 * (2 * i + 1) + 100 for i in range(40)]
+    return [i for i in range(40) if not tensors[i].eq(wanted[i]).all()]
+
+
+def test_factors_stay_until_they_are_read():
+    assert ranks.run(met, 2, factors_far_ahead) == [[]] * 2
+
+
+def interrupted_far_ahead(rank):
+    """Ctrl-C while a call waits for the other rank to make one: it can be made again."""
+    tensors = [torch.full((1000,), float(i)) for i in range(40)]
+    calling = False
+
+    def interrupt(*_):
+        if calling:
+            raise KeyboardInterrupt
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+
+    if rank == 1:
+        time.sleep(1.5)
+    else:
+        signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+    caught, left = 0, list(tensors)
+    while left:
+        try:
+            calling = True
+            dist.all_reduce(left[0], async_op=True)
+            calling = False
+            left.pop(0)
+        except KeyboardInterrupt:
+            caught += 1
+    calling = False
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    dist.all_reduce(torch.ones(1), async_op=True).wait(LIMIT)
+    return caught, [i for i in range(40) if not tensors[i].eq(2.0 * i).all()]
+
+
+def test_a_call_that_is_broken_off_before_it_is_made():
+    assert ranks.run(met, 2, connected, interrupted_far_ahead) == [(1, []), (0, [])]
+
+
+def late_waiter(rank, size):
+    """A stream comes to its wait for a call when the group has gone, and its memory with it."""
+    tensor = torch.ones(size)
+    if rank == 1:
+        time.sleep(0.1)
+    work = dist.all_reduce(tensor, async_op=True)
+    if rank == 0:
+        busy(600)
+        work.wait()
+    busy(0)
+    work.wait(LIMIT)
+    del work
+    dist.destroy_process_group()
+    time.sleep(0.8)
+    return tensor[-1].item()
+
+
+@pytest.mark.parametrize("size", [FUSED, QUEUED])
+def test_a_stream_may_wait_when_the_group_has_gone(size):
+    assert ranks.run(met, 2, connected, late_waiter, size) == [2.0] * 2

@@ -54,6 +54,22 @@ def test_streams_are_waited_for_and_the_host_is_not(launcher):
             assert [quick for _, quick in found] == [True] * 3
 
 
+def strided_again(count):
+    """Calls that nobody has waited for yet, on a tensor that is copied for each."""
+    own_stream()
+    tensor = torch.ones(2 * count, device="cuda")[::2]
+    works = [dist.all_reduce(tensor, async_op=True) for _ in range(3)]
+    for work in works:
+        work.wait()
+    return tensor.unique().tolist()
+
+
+@pytest.mark.parametrize("count", [10, 100_000])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_copy_comes_after_the_calls_before(launcher, count):
+    assert ranks.run(strided_again, 2, count, launcher=launcher) == [[8.0]] * 2
+
+
 def late_consumer():
     """What the call reads may be overwritten by its stream afterwards, and what it writes read."""
     own_stream()
