@@ -13,9 +13,10 @@
 #include <list>
 #include <thread>
 
+#include "c10d/cuda_fused.h"
 #include "checked_call.h"
-#include "collective/fused_round.h"
 #include "device/cuda_stream.h"
+#include "device/queue.h"
 #include "expect.h"
 #include "memory/segment.h"
 
@@ -33,10 +34,40 @@ struct Group {
   Staging staging() const { return Staging(segment->data(), geometry); }
 };
 
-/// A rank's streams: its own, on which its tensors are made and small calls run, and the two lanes.
+/// A rank's streams: its own, on which in turn its tensors are made and small calls run, and the two lanes; and where
+/// its calls are watched.
 struct Streams {
-  CudaStream own{0}, put{0}, get{0};
-  FusedQueue fused{0};
+  explicit Streams(Communicator& communicator) : fused(communicator, 0) {}
+
+  CudaStream own[2] = {CudaStream(0), CudaStream(0)};
+  CudaStream put{0}, get{0};
+  FusedCalls fused;
+  std::shared_ptr<Queue> watched = std::make_shared<Queue>();
+};
+
+/// A call until its end, for the worker; of some nobody waits for it.
+class Watch final : public Task {
+ public:
+  Watch(Communicator& communicator, uint64_t number, std::shared_ptr<CudaMark> end)
+      : communicator_(communicator), number_(number), end_(std::move(end)) {}
+
+  bool advance() override {
+    if (!communicator_.compare_queued(number_) || !end_->is_over()) return false;
+    communicator_.end_queued(number_);
+    return true;
+  }
+  bool is_urgent() const override { return number_ / 8 % 2 == 0; }
+  void finish(std::exception_ptr error) override {
+    if (error) std::rethrow_exception(error);
+    over.store(true, std::memory_order_release);
+  }
+
+  std::atomic<bool> over{false};
+
+ private:
+  Communicator& communicator_;
+  const uint64_t number_;
+  const std::shared_ptr<CudaMark> end_;
 };
 
 /// One call of a rank, from its late producer to its checked end.
@@ -44,42 +75,42 @@ class Queued {
  public:
   Queued(Communicator& communicator, Streams& streams, const Plan& plan, const Geometry& geometry)
       : communicator_(communicator),
-        member_(plan, collectives::Seat{communicator.first_rank(), geometry.world_size}, 1),
-        end_(0) {
+        member_(plan, collectives::Seat{communicator.first_rank(), geometry.world_size}, 1) {
     call_.legs = {member_.leg(geometry.one_shot_bytes)};
     call_.label = plan.label(communicator.first_rank());
     call_.timeout = std::chrono::seconds(60);
-    produce_late(streams.own);
-    if (!push(streams)) queue(streams);
+    CudaStream& own = streams.own[communicator.call_count() % 2];
+    produce_late(own);
+    auto end = push(streams, own);
+    if (!end) end = queue(streams, own);
+    watch_ = std::make_shared<Watch>(communicator, call_.label.number, std::move(end));
+    streams.watched->push(watch_);
   }
 
   void finish() {
-    while (!communicator_.compare_queued(call_.label.number) || !end_.is_over()) std::this_thread::yield();
-    communicator_.end_queued(call_.label.number);
+    while (!watch_->over.load(std::memory_order_acquire)) std::this_thread::yield();
     EXPECT(member_.is_right(), call_.label.to_string(), " call ", call_.label.number);
   }
 
  private:
   /// As one kernel, where it is small.
-  bool push(Streams& streams) {
-    auto round = fuse(call_, communicator_.staging(), communicator_.first_rank());
-    if (!round) return false;
+  std::shared_ptr<CudaMark> push(Streams& streams, CudaStream& own) {
+    auto round = streams.fused.round_of(call_);
+    if (!round) return nullptr;
     communicator_.announce(call_);
-    round->fingerprint = call_.label.fingerprint();
-    round->limit_ns = static_cast<uint64_t>(std::chrono::nanoseconds(call_.timeout).count());
-    streams.fused.push(*round, streams.own.handle());
-    end_.record(streams.own.handle());
     ++fused;
-    return true;
+    return streams.fused.queue(*round, call_, own.handle());
   }
-  void queue(Streams& streams) {
+  std::shared_ptr<CudaMark> queue(Streams& streams, CudaStream& own) {
     CudaEvent begin(0);
-    begin.record(streams.own.handle());
+    begin.record(own.handle());
     begin.hold(streams.put.handle());
     begin.hold(streams.get.handle());
     const Lanes lanes{&streams.put, &streams.get};
     communicator_.queue(call_, {&lanes, 1});
-    end_.record(streams.get.handle());
+    auto end = std::make_shared<CudaEvent>(0);
+    end->record(streams.get.handle());
+    return end;
   }
   /// What the call reads is nought until the stream has brought it.
   void produce_late(CudaStream& stream) {
@@ -102,7 +133,7 @@ class Queued {
   Communicator& communicator_;
   Member member_;
   Call call_;
-  CudaEvent end_;
+  std::shared_ptr<Watch> watch_;
   std::list<std::pair<std::byte*, std::vector<std::byte>>> brought_;
 };
 
@@ -110,7 +141,7 @@ void run_rank(const Group& group, int rank, int rounds, unsigned seed, std::atom
   Communicator communicator(Segment::open(group.segment->handle()), group.staging(), rank, 1);
   ++present;
   while (present < group.geometry.world_size) std::this_thread::yield();
-  Streams streams;
+  Streams streams(communicator);
   std::mt19937 common(seed), own(seed + 1 + static_cast<unsigned>(rank));
   std::list<Queued> under_way;
   const auto finish_all = [&] {
