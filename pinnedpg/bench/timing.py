@@ -158,7 +158,7 @@ def _pace(
         if warmup:
             one_us = statistics.median(slowest(time_calls(call, warmup, cuda)))
         counts[name] = max(1, min(plan.calls, int(LONGEST_ROUND_US / one_us)))
-        cost_us += (counts[name] + 1) * one_us
+        cost_us += (counts[name] + 1) * one_us * (2 if cuda else 1)
     return counts, min(plan.rounds, max(FEWEST_ROUNDS, int(plan.seconds * 1e6 / cost_us)))
 
 
