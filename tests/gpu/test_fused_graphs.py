@@ -8,14 +8,13 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from test_fused_cuda import captures, captures_into
+from test_fused_cuda import FUSED_BYTES, captures, captures_into
 from worker import Setup
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
 pytestmark = pytest.mark.skipif(GPUS < 2, reason="needs two GPUs")
 WORLD = min(GPUS, 4)
 LAUNCHERS = ["processes", "threads"]
-FUSED_BYTES = 128 << 10
 
 
 def captured():
