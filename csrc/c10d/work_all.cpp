@@ -5,14 +5,29 @@
 #include <ATen/core/ivalue.h>
 
 #include <algorithm>
+#include <memory>
+#include <set>
 
 #include "base/limit.h"
 #include "c10d/work.h"
+#include "device/torch_streams.h"
 
 namespace pinnedpg {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
+using FuturePtr = c10::intrusive_ptr<c10::ivalue::Future>;
+
+namespace {
+
+/// Streams that nobody else's work waits for are the current ones while these live.
+std::vector<std::unique_ptr<CurrentStream>> currents_aside(const std::set<c10::DeviceIndex>& gpus) {
+  std::vector<std::unique_ptr<CurrentStream>> streams;
+  for (const int gpu : gpus) streams.push_back(std::make_unique<CurrentStream>(gpu, side_stream(gpu)));
+  return streams;
+}
+
+}  // namespace
 
 WorkAll::WorkAll(int rank, std::vector<c10::intrusive_ptr<c10d::Work>> works)
     : Work(rank, c10d::OpType::COALESCED), works_(std::move(works)) {}
@@ -63,14 +78,25 @@ uint64_t WorkAll::getSequencenumber() const { return works_.empty() ? 0 : works_
 
 c10::intrusive_ptr<c10::ivalue::Future> WorkAll::getFuture() {
   const auto tensors = c10::ListType::create(c10::TensorType::get());
-  c10::List<c10::intrusive_ptr<c10::ivalue::Future>> futures(c10::FutureType::create(tensors));
-  for (const auto& work : works_) futures.push_back(work->getFuture());
-  const auto concatenate = [](c10::ivalue::Future& done) {
-    c10::List<at::Tensor> all;
-    for (const c10::IValue& one : done.value().toListRef()) all.append(one.toFuture()->value().toTensorList());
-    return c10::IValue(all);
-  };
-  return c10::collectAll(futures)->then(concatenate, tensors);
+  c10::List<FuturePtr> futures(c10::FutureType::create(tensors));
+  std::set<c10::DeviceIndex> gpus;
+  for (const auto& work : works_) {
+    const FuturePtr future = work->getFuture();
+    for (const c10::Device& device : future->devices()) gpus.insert(device.index());
+    futures.push_back(future);
+  }
+  auto all = c10::make_intrusive<c10::ivalue::Future>(tensors, future_devices({gpus.begin(), gpus.end()}));
+  c10::collectAll(futures)->addCallback([=](c10::ivalue::Future& done) {
+    if (done.hasError()) return all->setError(done.exception_ptr());
+    const auto asides = currents_aside(gpus);  // torch's futures of several know nothing of their streams
+    c10::List<at::Tensor> values;
+    for (const FuturePtr& future : futures) {
+      future->wait();
+      values.append(future->value().toTensorList());
+    }
+    all->markCompleted(values);
+  });
+  return all;
 }
 
 }  // namespace pinnedpg
