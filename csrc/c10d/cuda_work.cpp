@@ -38,6 +38,10 @@ c10::intrusive_ptr<c10::ivalue::Future> WorkCuda::getFuture() {
   for (const auto& [gpu, mark] : done_) gpus.push_back(gpu);
   auto future =
       c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()), future_devices(gpus));
+  if (const auto error = exception()) {
+    future->setError(error);
+    return future;
+  }
   // It notes how far the current streams are: those of torch's that come after the call.
   std::vector<std::unique_ptr<CurrentStream>> streams;
   for (const auto& [gpu, mark] : done_) {

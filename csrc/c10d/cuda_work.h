@@ -19,7 +19,8 @@ class WorkCuda final : public WorkPinned {
   void wait_until(std::chrono::steady_clock::time_point end, std::chrono::milliseconds timeout) override;
   bool isCompleted() override;
   void synchronize() override { hold_streams(done_); }
-  /// Completed at once: whoever uses its value has the current streams wait.
+  /// Completed at once, with an error where the call is known to have failed: whoever uses its value has the current
+  /// streams wait.
   c10::intrusive_ptr<c10::ivalue::Future> getFuture() override;
 
   /// What is queued on the current stream of each GPU later comes after the marks.

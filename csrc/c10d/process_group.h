@@ -189,10 +189,8 @@ class ProcessGroupPinned final : public c10d::Backend {
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;
   void leave();
   bool is_open();
-  /// Under the lock: whether a call of one tensor has failed.
-  bool has_aborted() const {
-    return first_ && first_->connected() && first_->communicator().staging().control().aborted();
-  }
+  /// Under the lock: whether a call has failed.
+  bool has_aborted() const;
   bool is_parents() const { return forks_ != fork_count(); }
   /// Raises in a forked child.
   void check_own() const;

@@ -13,8 +13,9 @@ import ranks
 import torch
 import torch.distributed as dist
 from test_message_streams import LIMIT, busy, later, met, pytestmark  # noqa: F401
+from torch.distributed.distributed_c10d import ErrorType
 
-FUSED, QUEUED = 10, 100_000
+FUSED, QUEUED = 10, 300_000
 """Elements of a call that is one kernel, and of one that is not."""
 
 
@@ -79,6 +80,22 @@ def value_of_a_future(rank, size):
 @pytest.mark.parametrize("size", [FUSED, QUEUED])
 def test_the_value_of_a_future_is_there(size):
     assert ranks.run(met, 2, connected, value_of_a_future, size) == [[2.0]] * 2
+
+
+def failed(rank, size):
+    """What is known of a call that has failed."""
+    work = dist.all_reduce(torch.ones(size + rank), async_op=True)
+    with pytest.raises(dist.DistBackendError):
+        work.wait(LIMIT)
+    with pytest.raises(dist.DistBackendError, match="float32"):
+        work.get_future().wait()
+    own = dist.group.WORLD._get_backend(torch.device("cpu"))
+    return own.get_error() == ErrorType.COMM_ERROR, work.is_success()
+
+
+@pytest.mark.parametrize("size", [FUSED, QUEUED])
+def test_a_failed_call_is_known_to_all_that_ask(size):
+    assert ranks.run(met, 2, connected, failed, size) == [(True, False)] * 2
 
 
 def factors_far_ahead(rank):
