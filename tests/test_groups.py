@@ -250,13 +250,17 @@ def test_split_again(launcher):
 
 def unlike_groups():
     """Rank 2 takes the first subgroup to be the second: its segment is not one of three ranks."""
-    # Rank 2 waits for the others' first call, however busy the machine is; they wait in vain.
+    # Rank 2 waits for the others' first call, which comes later; they wait for it in vain.
     limit = datetime.timedelta(seconds=4 if dist.get_rank() < 2 else 25)
     orders = [[0, 1], [0, 1, 2]] if dist.get_rank() < 2 else [[0, 1, 2], [0, 1]]
     groups = {tuple(members): dist.new_group(members, timeout=limit) for members in orders}
-    tensor = torch.ones(4)
+    tensor, store = torch.ones(4), dist.distributed_c10d._get_default_store()
     try:
-        if dist.get_rank() < 2:
+        if dist.get_rank() == 2:
+            store.set("rank 2", "is about to call")
+        else:
+            store.wait(["rank 2"])
+            time.sleep(0.5)
             dist.all_reduce(tensor, group=groups[0, 1])
             assert tensor.eq(2).all()
         dist.all_reduce(tensor, group=groups[0, 1, 2])
