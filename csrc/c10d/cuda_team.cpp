@@ -179,8 +179,7 @@ CudaTeam::Pair& CudaTeam::streams_of(size_t member, int device) {
 void CudaTeam::follow(const Streams& streams, const std::vector<int>& devices) {
   for (const auto& [device, stream] : streams) {
     const CurrentDevice current(device);
-    CudaEvent begin(device);
-    begin.record(stream);
+    const CudaEvent begin(device, stream);
     // A member may read and write tensors of any of the call's GPUs.
     for (size_t member = 0; member < devices.size(); ++member) {
       begin.hold(streams_of(member, devices[member]).put.handle());
@@ -198,8 +197,7 @@ CudaTeam::Streams CudaTeam::gather(const std::vector<int>& devices) {
   if (devices.size() == 1) return last;
   for (size_t member = 0; member < devices.size(); ++member) {
     const CurrentDevice current(devices[member]);
-    CudaEvent end(devices[member]);
-    end.record(streams_of(member, devices[member]).get.handle());
+    const CudaEvent end(devices[member], streams_of(member, devices[member]).get.handle());
     for (const auto& [device, stream] : last) end.hold(stream);
   }
   return last;
@@ -289,9 +287,7 @@ CudaTeam::Queued CudaTeam::queue(Call& call, const std::vector<int>& devices, co
   if (after) after(last);
   for (const auto& [device, stream] : last) {
     const CurrentDevice current(device);
-    const auto end = std::make_shared<CudaEvent>(device);
-    end->record(stream);
-    queued.done.emplace_back(device, end);
+    queued.done.emplace_back(device, std::make_shared<CudaEvent>(device, stream));
   }
   return queued;
 }

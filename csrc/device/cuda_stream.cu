@@ -23,8 +23,6 @@ struct Driver {
                          unsigned) = driver_call<decltype(wait_value)>("cuStreamWaitValue32");
   CUresult (*write_value)(CUstream, CUdeviceptr, cuuint32_t,
                           unsigned) = driver_call<decltype(write_value)>("cuStreamWriteValue32");
-  CUresult (*batch)(CUstream, unsigned, CUstreamBatchMemOpParams*,
-                    unsigned) = driver_call<decltype(batch)>("cuStreamBatchMemOp");
   CUresult (*error_name)(CUresult, const char**) = driver_call<decltype(error_name)>("cuGetErrorName");
 
   void check(CUresult result, const char* call) const {
@@ -69,12 +67,8 @@ bool is_done(cudaError_t state, const char* call) {
   return true;
 }
 
-/// Where the GPU sees pinned host memory.
-CUdeviceptr device_address(void* host) {
-  void* address = nullptr;
-  check_cuda(cudaHostGetDevicePointer(&address, host, 0), "cudaHostGetDevicePointer", "CUDA: no GPU sees ", host);
-  return reinterpret_cast<CUdeviceptr>(address);
-}
+/// Where the GPU sees the step, in pinned memory.
+CUdeviceptr step_of(Flag& flag) { return reinterpret_cast<CUdeviceptr>(seen_by_gpu(&flag.step)); }
 
 }  // namespace
 
@@ -138,9 +132,8 @@ bool CudaStream::can_wait(int device) noexcept {
     Flag* const flag = new (page) Flag();
     CudaStream stream(device);
     stream.arrive(*flag, 1);
-    driver().check(
-        driver().wait_value(stream_of(stream.stream_), device_address(&flag->step), 1, CU_STREAM_WAIT_VALUE_GEQ),
-        "cuStreamWaitValue32");
+    driver().check(driver().wait_value(stream_of(stream.stream_), step_of(*flag), 1, CU_STREAM_WAIT_VALUE_GEQ),
+                   "cuStreamWaitValue32");
     synchronize(stream.handle());
     known[device] = flag->has_reached(1);
   } catch (const std::exception&) {
@@ -172,9 +165,8 @@ void CudaStream::reduce(const Region& dst, std::span<const Region> srcs, Reducti
 
 void CudaStream::arrive(Flag& flag, uint32_t step) {
   // The default orders all work before it, so that who sees the step sees that too.
-  driver().check(
-      driver().write_value(stream_of(stream_), device_address(&flag.step), step, CU_STREAM_WRITE_VALUE_DEFAULT),
-      "cuStreamWriteValue32");
+  driver().check(driver().write_value(stream_of(stream_), step_of(flag), step, CU_STREAM_WRITE_VALUE_DEFAULT),
+                 "cuStreamWriteValue32");
   flag.issued.store(step, std::memory_order_release);
 }
 
@@ -195,7 +187,7 @@ void CudaStream::copy_on_host(const Region& dst, const Region& src) {
 bool CudaStream::wait(std::span<Flag* const> flags, uint32_t step) {
   for (Flag* flag : flags) {
     if (flag->has_reached(step)) continue;  // it never goes back
-    driver().check(driver().wait_value(stream_of(stream_), device_address(&flag->step), step, CU_STREAM_WAIT_VALUE_GEQ),
+    driver().check(driver().wait_value(stream_of(stream_), step_of(*flag), step, CU_STREAM_WAIT_VALUE_GEQ),
                    "cuStreamWaitValue32");
   }
   return true;
@@ -251,7 +243,7 @@ bool is_stream_of(int device, uint64_t handle) noexcept {
   try {
     if (device >= cuda_device_count()) return false;
     const CurrentDevice current(device);
-    CudaEvent(device).record(reinterpret_cast<void*>(handle));  // an event is taken by streams of its own GPU only
+    const CudaEvent mark(device, reinterpret_cast<void*>(handle));  // which streams of its own GPU take alone
     return true;
   } catch (const SystemError&) {
     return false;

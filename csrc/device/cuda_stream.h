@@ -29,6 +29,8 @@ class CudaEvent final : public CudaMark {
  public:
   /// On that GPU. Raises SystemError.
   explicit CudaEvent(int device);
+  /// And marks all that is queued on the stream now.
+  CudaEvent(int device, void* stream) : CudaEvent(device) { record(stream); }
   ~CudaEvent() override;
 
   /// Marks all that is queued on the stream (a cudaStream_t) now. Raises SystemError.

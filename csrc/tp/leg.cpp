@@ -54,9 +54,7 @@ bool GpuLeg::issue() {
 
 bool GpuLeg::queue() {
   if (!std::exchange(begun_, true) && order_.after) {
-    CudaEvent before(lane_->device());
-    before.record(*order_.after);
-    before.hold(lane_->handle());
+    CudaEvent(lane_->device(), *order_.after).hold(lane_->handle());
   }
   lane_->set_ahead(order_.ahead);
   if (!team_.advance(rank_, call_)) return false;
@@ -66,10 +64,7 @@ bool GpuLeg::queue() {
   return true;
 }
 
-void GpuLeg::mark_end() {
-  end_.emplace(lane_->device());
-  end_->record(lane_->handle());
-}
+void GpuLeg::mark_end() { end_.emplace(lane_->device(), lane_->handle()); }
 
 bool GpuLeg::advance() {
   if (!error_) {
@@ -110,7 +105,7 @@ bool GpuLeg::is_over() {
   }
 }
 
-GpuMark::GpuMark(const GpuLane& lane) : device_(lane.device()), mark_(lane.device()) { mark_.record(lane.handle()); }
+GpuMark::GpuMark(const GpuLane& lane) : device_(lane.device()), mark_(lane.device(), lane.handle()) {}
 
 bool GpuMark::advance() {
   const CurrentDevice current(device_);
