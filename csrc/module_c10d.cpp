@@ -52,6 +52,8 @@ Args:
     budget_bytes: Shared memory of one group, and 5/4 of it more for its CUDA tensors; slots shrink to fit.
     fused_bytes: Of calls with CUDA tensors, of each rank: up to here a call is one kernel where the ranks have a GPU each,
         and can be captured in a CUDA graph. A multiple of 64; 0: never.
+    word_bytes: Of these calls: up to here each word carries a flag, which is quicker, but twice the bytes; above, each 4 KiB
+        have one. A multiple of 64.
     host_waits: In calls with CUDA tensors the host waits for the peers and for its own GPU, and the call returns once it
         is done. So it is, without this, where a GPU of the group has no stream memory operations. True on any rank: on all.
     timeout: A timedelta, which wins over init_process_group's; None: that counts.
@@ -70,13 +72,14 @@ void bind_options(py::module_& module, const py::module_& base) {
   const auto copy = [](const Options& self) { return c10::make_intrusive<Options>(self); };
   py::class_<Options, Holder<Options>>(module, "Options", base.attr("Backend").attr("Options"), kOptionsDoc)
       .def(py::init([](int64_t slot_bytes, int64_t depth, int64_t one_shot_bytes, int64_t budget_bytes,
-                       int64_t fused_bytes, bool host_waits, std::optional<Timeout> timeout) {
+                       int64_t fused_bytes, int64_t word_bytes, bool host_waits, std::optional<Timeout> timeout) {
              auto options = c10::make_intrusive<Options>();
              options->slot_bytes = slot_bytes;
              options->depth = depth;
              options->one_shot_bytes = one_shot_bytes;
              options->budget_bytes = budget_bytes;
              options->fused_bytes = fused_bytes;
+             options->word_bytes = word_bytes;
              options->host_waits = host_waits;
              options->timeout_chosen = timeout.has_value();
              if (timeout) options->timeout = timeout->limit;
@@ -84,8 +87,8 @@ void bind_options(py::module_& module, const py::module_& base) {
              return options;
            }),
            py::kw_only(), py::arg("slot_bytes") = 0, py::arg("depth") = 0, py::arg("one_shot_bytes") = -1,
-           py::arg("budget_bytes") = 32 << 20, py::arg("fused_bytes") = 128 << 10, py::arg("host_waits") = false,
-           py::arg("timeout") = py::none())
+           py::arg("budget_bytes") = 32 << 20, py::arg("fused_bytes") = 1 << 20, py::arg("word_bytes") = 64 << 10,
+           py::arg("host_waits") = false, py::arg("timeout") = py::none())
       .def_readwrite("slot_bytes", &Options::slot_bytes, kSlotBytesDoc)
       .def_readwrite("depth", &Options::depth, kDepthDoc)
       .def_readwrite("one_shot_bytes", &Options::one_shot_bytes, "Up to here all_reduce takes one exchange, not two.")
@@ -93,6 +96,7 @@ void bind_options(py::module_& module, const py::module_& base) {
                      "Shared memory of one group, and 5/4 of it more for its CUDA tensors; slots shrink to fit.")
       .def_readwrite("fused_bytes", &Options::fused_bytes,
                      "Up to here a call with CUDA tensors is one kernel; 0: never.")
+      .def_readwrite("word_bytes", &Options::word_bytes, "Up to here each word of such a call carries a flag.")
       .def_readwrite("host_waits", &Options::host_waits, "Of calls with CUDA tensors: the host waits, not the GPUs.")
       .def_readonly("_timeout_chosen", &Options::timeout_chosen,
                     "Whether the options were made with a time-out: it wins over init_process_group's.")

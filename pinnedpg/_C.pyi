@@ -30,6 +30,7 @@ class Options(Backend.Options):
     one_shot_bytes: int
     budget_bytes: int
     fused_bytes: int
+    word_bytes: int
     host_waits: bool
     def __init__(
         self,
@@ -38,7 +39,8 @@ class Options(Backend.Options):
         depth: SupportsIndex = 0,
         one_shot_bytes: SupportsIndex = -1,
         budget_bytes: SupportsIndex = 33554432,
-        fused_bytes: SupportsIndex = 131072,
+        fused_bytes: SupportsIndex = 1048576,
+        word_bytes: SupportsIndex = 65536,
         host_waits: bool = False,
         timeout: timedelta | None = None,
     ) -> None: ...

@@ -88,20 +88,21 @@ def test_calls_need_the_order_of_streams(folder, kind, names, count):
 
 @pytest.mark.timeout(120)
 def test_fused_calls(folder):
-    check(18, *run(folder, "fake/test_fused.py"))
+    check(21, *run(folder, "fake/test_fused.py"))
 
 
 @pytest.mark.timeout(120)
 def test_fused_calls_on_several_streams(folder):
-    check(2, *run(folder, "fake/test_fused.py", "-k", "many", FAKE_CUDA_CALLERS="3"))
+    check(4, *run(folder, "fake/test_fused.py", "-k", "many", FAKE_CUDA_CALLERS="3"))
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("name", "broken"),
     [
-        ("many", {"FAKE_CUDA_BREAK": "ring"}),
-        ("many", {"FAKE_CUDA_BREAK": "flags", "FAKE_CUDA_CALLERS": "3"}),
+        ("many and words", {"FAKE_CUDA_BREAK": "ring"}),
+        ("many and chunks", {"FAKE_CUDA_BREAK": "chunks"}),
+        ("many and words", {"FAKE_CUDA_BREAK": "flags", "FAKE_CUDA_CALLERS": "3"}),
         ("in_turn", {"FAKE_CUDA_BREAK": "end"}),
     ],
 )

@@ -33,6 +33,8 @@ def test_a_group_costs_at_most_its_budget(world_size, slot_bytes):
         {"slot_bytes": 100},
         {"slot_bytes": -1},
         {"slot_bytes": 1 << 59},
+        {"fused_bytes": 2 << 20},
+        {"word_bytes": 100},
         {"timeout": datetime.timedelta(0)},
         {"timeout": datetime.timedelta(seconds=-1)},
     ],

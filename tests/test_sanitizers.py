@@ -32,7 +32,7 @@ def test_threads(sanitizer):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("order", ["begin", "flags", "ring"])
+@pytest.mark.parametrize("order", ["begin", "flags", "ring", "chunks"])
 def test_an_order_that_is_left_out_is_seen(order):
     if not shutil.which("g++"):
         pytest.skip("there is no g++")

@@ -30,8 +30,11 @@ Geometry Options::geometry(int world_size, int quarters, bool on_gpus) const {
                  "options: sizes must not be negative; got slot_bytes = ", slot_bytes, ", depth = ", depth,
                  ", one_shot_bytes = ", one_shot_bytes, ", budget_bytes = ", budget_bytes);
   PINNEDPG_CHECK(timeout.count() > 0, "options: the timeout must be longer than 0; got ", timeout.count(), " ms");
-  PINNEDPG_CHECK(fused_bytes >= 0 && fused_bytes % 64 == 0 && fused_bytes <= 1 << 20,
+  constexpr auto kMost = static_cast<int64_t>(kFusedMost);
+  PINNEDPG_CHECK(fused_bytes >= 0 && fused_bytes % 64 == 0 && fused_bytes <= kMost,
                  "options: fused_bytes must be a multiple of 64 from 0 to 1 MiB; got ", fused_bytes);
+  PINNEDPG_CHECK(word_bytes >= 0 && word_bytes % 64 == 0 && word_bytes <= kMost,
+                 "options: word_bytes must be a multiple of 64 from 0 to 1 MiB; got ", word_bytes);
   PINNEDPG_CHECK(depth == 0 || (depth >= 4 && (depth & (depth - 1)) == 0 && depth <= 1024),
                  "options: depth must be a power of two from 4 to 1024; got ", depth);
   PINNEDPG_CHECK(slot_bytes == 0 || (slot_bytes >= 4096 && slot_bytes % 64 == 0 && slot_bytes <= 1 << 30),
@@ -45,9 +48,10 @@ Geometry Options::geometry(int world_size, int quarters, bool on_gpus) const {
       one_shot_bytes >= 0 ? static_cast<size_t>(one_shot_bytes) : one_shot_default(world_size, on_gpus);
   const bool may_fuse = on_gpus && quarters > 1 && static_cast<size_t>(world_size) <= kFusedRanks;
   const size_t fused = may_fuse ? static_cast<size_t>(fused_bytes) : 0;
+  const auto words = static_cast<size_t>(word_bytes);
   const auto budget = static_cast<size_t>(budget_bytes / 4 * quarters);
-  Geometry geometry = Geometry::fit(world_size, slot, slots, one_shot, budget, fused);
-  if (one_shot_bytes < 0) geometry.one_shot_bytes = std::max(one_shot, geometry.fused_bytes);
+  Geometry geometry = Geometry::fit(world_size, slot, slots, one_shot, budget, fused, words);
+  if (one_shot_bytes < 0) geometry.one_shot_bytes = std::max(one_shot, geometry.word_bytes);
   return geometry;
 }
 

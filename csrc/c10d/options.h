@@ -15,7 +15,8 @@ struct Options : c10d::Backend::Options {
   int64_t depth = 0;       ///< slots of one rank, a power of two from 4; 0: 16; 4 where slots are that large
   int64_t one_shot_bytes = -1;      ///< all_reduce takes one exchange up to here; -1: 1 MiB / world_size^2, CUDA 8 MiB
   int64_t budget_bytes = 32 << 20;  ///< shared memory of a group; CUDA tensors add 5/4 of it; slots shrink to fit
-  int64_t fused_bytes = 128 << 10;  ///< of a rank in a call with CUDA tensors: up to here it is one kernel; 0: never
+  int64_t fused_bytes = 1 << 20;    ///< of a rank in a call with CUDA tensors: up to here it is one kernel; 0: never
+  int64_t word_bytes = 64 << 10;    ///< of these, up to here each word carries a flag; above, each chunk has one
   bool host_waits = false;          ///< of calls with CUDA tensors: the host waits for the peers, and not the GPUs
 
 #ifdef PINNEDPG_TORCH_HAS_OPTIONS_CLONE

@@ -58,16 +58,16 @@ CudaTeam::Beside beside(bool any, std::function<void()> copy) {
 
 CudaMarks::value_type mark_of(int gpu, void* stream) {
   const CurrentDevice current(gpu);
-  auto mark = std::make_shared<CudaEvent>(gpu);
-  mark->record(stream);
-  return {gpu, std::move(mark)};
+  return {gpu, std::make_shared<CudaEvent>(gpu, stream)};
 }
 
-[[noreturn]] void refuse_capture(const Call& call, const CudaTeam& team) {
+[[noreturn]] void refuse_capture(const Call& call, CudaTeam& team) {
+  const size_t one_shot = team.team().communicator().staging().geometry().one_shot_bytes;
   throw ValueError(concat(call.label.name(), ": a call can be captured in a CUDA graph where each rank has a GPU of ",
                           "its own and moves at most ", team.fused_bytes(),
-                          " bytes (Options.fused_bytes; 0: never in this group); got ", call.label.to_string(),
-                          ". Make it outside of the graph"));
+                          " bytes (Options.fused_bytes; 0: never in this group), an all_reduce at most ",
+                          std::min(one_shot, team.fused_bytes()), " (Options.one_shot_bytes); got ",
+                          call.label.to_string(), ". Make it outside of the graph"));
 }
 
 }  // namespace

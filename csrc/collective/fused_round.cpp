@@ -24,9 +24,8 @@ bool fits(const Exchange& exchange, const Label& label, const Staging& staging) 
 
 /// Whether some thread may write what another one has yet to put: not where each reduces just what it puts.
 bool is_in_turn(const FusedRound& round) {
-  const bool same = round.reduces && round.put_count == 1 && round.puts[0].from == round.reduced;
   const auto writes = [&](const FusedRound::Put& put) {
-    if (round.reduces) return !same && overlap(put.from, put.bytes, round.reduced, round.reduced_bytes);
+    if (round.reduces) return !round.in_place && overlap(put.from, put.bytes, round.reduced, round.reduced_bytes);
     return std::any_of(round.gets, round.gets + round.get_count,
                        [&](const auto& get) { return overlap(put.from, put.bytes, get.to, get.bytes); });
   };
@@ -61,11 +60,14 @@ std::optional<FusedRound> fuse(const Call& call, const Staging& staging, int ran
     round.reduced_bytes = static_cast<uint32_t>(exchange.reduced.bytes());
   }
   add_gets(round, exchange);
+  round.in_chunks = round.shard_units * kFusedUnit * exchange.shard_count > staging.geometry().word_bytes;
+  round.in_place = round.reduces && round.put_count == 1 && round.puts[0].from == round.reduced;
   round.in_turn = is_in_turn(round);
   round.rank = static_cast<uint32_t>(rank);
   round.world_size = static_cast<uint32_t>(staging.geometry().world_size);
   round.slots = staging.fused_slots(0);
   round.slot_bytes = staging.fused_slot_bytes();
+  round.word_bytes = staging.geometry().word_bytes;
   round.rank_pitch = staging.slots_bytes();
   round.halt = &staging.control().halt;
   return round;

@@ -5,175 +5,56 @@
 #include "device/cuda_check.h"
 #include "device/cuda_stream.h"
 #include "device/cuda_table.h"
-#include "device/fused.h"
+#include "device/fused_turn.h"
 
 namespace pinnedpg {
 namespace {
 
-/// Small blocks, so that many multiprocessors take part (each has few reads of host memory under way); one more meets.
-constexpr int kThreads = 64;
 constexpr uint32_t kMoversMost = 64;
+/// Small blocks, so that many multiprocessors take part (each has few reads of host memory under way); one more meets.
+constexpr uint32_t kThreads = 64;
+static_assert(kFusedRanks <= kThreads);
 /// Peers whose words are on their way at once.
 constexpr uint32_t kBatch = 4;
-constexpr uint32_t kLookEvery = 64;
-static_assert(kFusedRanks <= kThreads);
 
-/// Of one member, on its GPU.
-struct State {
-  uint32_t step;
-  uint32_t dead;  ///< a call has left in vain: what comes after it must not reach a peer
-  uint32_t left;  ///< blocks of the call under way that have
+/// The blocks that share a task, and which of them this one is.
+struct Share {
+  uint32_t block, blocks;
+
+  __device__ uint32_t thread() const { return block * blockDim.x + threadIdx.x; }
+  __device__ uint32_t threads() const { return blocks * blockDim.x; }
 };
 
-__device__ __forceinline__ uint4 load_line(const std::byte* at) {
-  uint4 line;
-  asm volatile("ld.volatile.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(line.x), "=r"(line.y), "=r"(line.z), "=r"(line.w)
-               : "l"(at)
-               : "memory");
-  return line;
-}
-
-__device__ __forceinline__ void store_line(std::byte* at, uint32_t first, uint32_t second, uint32_t flag) {
-  asm volatile("st.volatile.global.v4.u32 [%0], {%1, %2, %3, %2};"
-               :
-               : "l"(at), "r"(first), "r"(flag), "r"(second)
-               : "memory");
-}
-
-__device__ __forceinline__ uint64_t now_ns() {
-  uint64_t now;
-  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
-  return now;
-}
-
-/// Unit `u` of a tensor's part; what lies beyond its end is 0.
-__device__ __forceinline__ uint4 load_unit(const std::byte* part, uint32_t bytes, uint32_t u) {
-  const std::byte* const at = part + size_t{u} * kFusedUnit;
-  const uint32_t count = bytes - u * kFusedUnit;
-  if (count >= kFusedUnit && reinterpret_cast<uintptr_t>(at) % kFusedUnit == 0) {
-    return *reinterpret_cast<const uint4*>(at);
-  }
-  uint32_t words[4] = {};
-#pragma unroll
-  for (uint32_t i = 0; i < kFusedUnit; ++i) {
-    if (i < count) words[i / 4] |= static_cast<uint32_t>(at[i]) << (i % 4 * 8);
-  }
-  return {words[0], words[1], words[2], words[3]};
-}
-
-__device__ __forceinline__ void store_unit(std::byte* part, uint32_t bytes, uint32_t u, uint4 unit) {
-  std::byte* const at = part + size_t{u} * kFusedUnit;
-  const uint32_t count = bytes - u * kFusedUnit;
-  if (count >= kFusedUnit && reinterpret_cast<uintptr_t>(at) % kFusedUnit == 0) {
-    *reinterpret_cast<uint4*>(at) = unit;
+__device__ __forceinline__ void put_all(const FusedRound& round, FusedTurn& turn, Share share) {
+  if (round.in_chunks) {
+    const uint32_t chunks = round.shard_chunks();
+    for (uint32_t i = share.block; i < round.put_count * chunks; i += share.blocks) {
+      turn.put_chunk(round.puts[i / chunks], i % chunks);
+    }
     return;
   }
-  const uint32_t words[4] = {unit.x, unit.y, unit.z, unit.w};
-#pragma unroll
-  for (uint32_t i = 0; i < kFusedUnit; ++i) {
-    if (i < count) at[i] = static_cast<std::byte>(words[i / 4] >> (i % 4 * 8));
+  for (uint32_t i = share.thread(); i < round.put_count * round.shard_units; i += share.threads()) {
+    const FusedRound::Put& put = round.puts[i / round.shard_units];
+    const uint32_t u = i % round.shard_units;
+    if (u * kFusedUnit < put.bytes) turn.put_words(put.shard, u, load_unit(put.from, put.bytes, u));
   }
 }
 
-/// A thread's part in a call.
-class Turn {
- public:
-  __device__ Turn(const FusedRound& round, State& state, uint32_t step) : round_(round), state_(state), step_(step) {}
-
-  __device__ std::byte* slot(uint32_t rank) const { return round_.slot(rank, step_); }
-  __device__ std::byte* place(uint32_t rank, uint32_t shard, uint32_t u) const {
-    return round_.place(rank, step_, shard, u);
-  }
-  __device__ bool has_come(uint4 line) const { return line.y == step_ && line.w == step_; }
-
-  __device__ void put(uint32_t shard, uint32_t u, uint4 unit) const {
-    std::byte* const at = place(round_.rank, shard, u);
-    store_line(at, unit.x, unit.y, step_);
-    store_line(at + kFusedLine, unit.z, unit.w, step_);
-  }
-
-  /// Of a place the two lines that have just been loaded, once they have come.
-  __device__ uint4 get(const std::byte* at, uint4 a, uint4 b) {
-    while (!has_come(a) && goes_on()) a = load_line(at);
-    while (!has_come(b) && goes_on()) b = load_line(at + kFusedLine);
-    return {a.x, a.z, b.x, b.z};
-  }
-
-  /// Between two looks at what is waited for. False: all leave.
-  __device__ bool goes_on() {
-    if (in_vain_) return false;
-    if (++looks_ % kLookEvery != 0) return true;
-    const uint64_t now = now_ns();
-    if (began_ == 0) began_ = now;
-    const bool halted = *reinterpret_cast<const volatile uint32_t*>(round_.halt) != 0;
-    if (!halted && now - began_ < round_.limit_ns) return true;
-    leave(halted ? Halt::kNone : Halt::kLate);
-    return false;
-  }
-
-  /// In vain: and tells all, where it is the first to find why.
-  __device__ void leave(Halt why) {
-    in_vain_ = true;
-    *static_cast<volatile uint32_t*>(&state_.dead) = 1;
-    if (why == Halt::kNone) return;
-    *reinterpret_cast<volatile uint32_t*>(round_.halt) = static_cast<uint32_t>(why);
-    __threadfence_system();
-  }
-
-  /// Thread t meets rank t: sees that it makes the same call.
-  __device__ void meet() {
-    const uint32_t first = static_cast<uint32_t>(round_.fingerprint), second = round_.fingerprint >> 32;
-    const uint32_t rank = threadIdx.x;
-    if (renews_slot(step_)) renew();
-    if (rank == round_.rank) store_line(slot(rank), first, second, step_);
-    if (rank == round_.rank || rank >= round_.world_size) return;
-    for (uint4 line = load_line(slot(rank));; line = load_line(slot(rank))) {
-      const bool fits = line.x == first && line.z == second;
-      if (has_come(line) && fits) return;
-      if (has_come(line) && !round_.patient) return leave(Halt::kMisfit);
-      if (!goes_on()) return;
-    }
-  }
-
- private:
-  /// Writes the lines of the own slot that the call does not put.
-  __device__ void renew() const {
-    std::byte* const lines = slot(round_.rank) + kFusedFirst;
-    for (uint32_t i = threadIdx.x; i < (round_.slot_bytes - kFusedFirst) / kFusedLine; i += blockDim.x) {
-      const uint32_t shard = round_.shard_units == 0 ? 0 : i / 2 / round_.shard_units;
-      const uint32_t u = i / 2 - shard * round_.shard_units;
-      bool is_put = false;
-      for (uint32_t k = 0; k < round_.put_count; ++k) {
-        is_put |= round_.puts[k].shard == shard && u * kFusedUnit < round_.puts[k].bytes;
-      }
-      if (!is_put) store_line(lines + size_t{i} * kFusedLine, 0, 0, step_);
-    }
-  }
-
-  const FusedRound& round_;
-  State& state_;
-  const uint32_t step_;
-  uint32_t looks_ = 0;
-  bool in_vain_ = false;
-  uint64_t began_ = 0;
-};
-
-/// The first block meets the ranks; the others move. `get(turn, first, stride)` gets the units of a thread.
+/// The first block meets the ranks, so many after it put, the others get: those that put, too, if there are no others.
+/// `get(turn, share)` gets a block's share.
 template <typename Get>
-__device__ __forceinline__ void carry_out(const FusedRound& round, State& state, const Get& get) {
+__device__ __forceinline__ void carry_out(const FusedRound& round, FusedState& state, uint32_t putters,
+                                          const Get& get) {
   const uint32_t step = next_fused_step(state.step);
   const bool dead = state.dead != 0;
-  Turn turn(round, state, step);
-  const uint32_t first = (blockIdx.x - 1) * blockDim.x + threadIdx.x, stride = (gridDim.x - 1) * blockDim.x;
+  FusedTurn turn(round, state, step);
+  const uint32_t mover = blockIdx.x - 1, movers = gridDim.x - 1;
+  const bool is_one = putters == movers;  // or all do both
   if (!dead && blockIdx.x == 0) turn.meet();
-  for (uint32_t i = first; !dead && blockIdx.x > 0 && i < round.put_count * round.shard_units; i += stride) {
-    const FusedRound::Put& put = round.puts[i / round.shard_units];
-    const uint32_t u = i % round.shard_units;
-    if (u * kFusedUnit < put.bytes) turn.put(put.shard, u, load_unit(put.from, put.bytes, u));
-  }
+  if (!dead && blockIdx.x > 0 && mover < putters) put_all(round, turn, {mover, putters});
   __syncthreads();
-  if (!dead && blockIdx.x > 0) get(turn, first, stride);
+  if (!dead && blockIdx.x > 0 && is_one) get(turn, Share{mover, movers});
+  if (!dead && blockIdx.x > 0 && !is_one && mover >= putters) get(turn, Share{mover - putters, movers - putters});
   __syncthreads();
   if (threadIdx.x != 0) return;
   __threadfence();
@@ -184,41 +65,54 @@ __device__ __forceinline__ void carry_out(const FusedRound& round, State& state,
   if (round.over != nullptr) *reinterpret_cast<volatile uint32_t*>(round.over) = round.number;
 }
 
-__global__ void fused_copy(const __grid_constant__ FusedRound round, State* state) {
-  carry_out(round, *state, [&round](Turn& turn, uint32_t first, uint32_t stride) {
-    for (uint32_t i = first; i < round.get_count * round.shard_units; i += stride) {
-      const FusedRound::Get& get = round.gets[i / round.shard_units];
-      const uint32_t u = i % round.shard_units;
-      if (u * kFusedUnit >= get.bytes) continue;
-      const std::byte* const at = turn.place(get.peer, get.shard, u);
-      const uint4 unit = get.own != nullptr ? load_unit(get.own, get.bytes, u)
-                                            : turn.get(at, load_line(at), load_line(at + kFusedLine));
-      store_unit(get.to, get.bytes, u, unit);
+/// The unit of a chunk that this thread has.
+__device__ __forceinline__ uint32_t unit_of(uint32_t chunk) { return chunk * kFusedChunk + threadIdx.x; }
+
+__device__ __forceinline__ void copy_unit(FusedTurn& turn, const FusedRound::Get& get, uint32_t u) {
+  if (u * kFusedUnit >= get.bytes) return;
+  const uint4 unit = get.own != nullptr ? load_unit(get.own, get.bytes, u) : turn.get(turn.look(get, u));
+  store_unit(get.to, get.bytes, u, unit);
+}
+
+__global__ void fused_copy(const __grid_constant__ FusedRound round, FusedState* state, uint32_t putters) {
+  carry_out(round, *state, putters, [&round](FusedTurn& turn, Share share) {
+    const uint32_t chunks = round.in_chunks ? round.shard_chunks() : 0;
+    for (uint32_t i = share.block; i < round.get_count * chunks; i += share.blocks) {
+      const FusedRound::Get& get = round.gets[i / chunks];
+      const bool is_peers = i % chunks * kFusedChunk * kFusedUnit < get.bytes && get.own == nullptr;
+      if (threadIdx.x == 0 && is_peers) turn.await_chunk(get.peer, get.shard, i % chunks);
+      __syncthreads();
+      copy_unit(turn, get, unit_of(i % chunks));
+    }
+    const uint32_t units = round.in_chunks ? 0 : round.shard_units;
+    for (uint32_t i = share.thread(); i < round.get_count * units; i += share.threads()) {
+      copy_unit(turn, round.gets[i / units], i % units);
     }
   });
 }
 
 /// One unit of the result. The words of several peers are asked for before the first is waited for.
 template <typename Element, ReduceOp op>
-__device__ __forceinline__ void reduce_unit(const FusedRound& round, Turn& turn, uint32_t u) {
+__device__ __forceinline__ void reduce_unit(const FusedRound& round, FusedTurn& turn, uint32_t u) {
   using Acc = typename Element::Acc;
   constexpr uint32_t kSize = Pack<Element>::kSize;
+  if (u * kFusedUnit >= round.reduced_bytes) return;
   Acc acc[kSize];
   for (uint32_t k = 0; k < round.get_count; k += kBatch) {
-    uint4 a[kBatch], b[kBatch];
+    FusedTurn::Seen seen[kBatch];
 #pragma unroll
     for (uint32_t j = 0; j < kBatch; ++j) {
       if (k + j >= round.get_count) continue;
       const FusedRound::Get& get = round.gets[k + j];
-      const std::byte* const at = turn.place(get.peer, get.shard, u);
-      a[j] = get.own != nullptr ? load_unit(get.own, round.reduced_bytes, u) : load_line(at);
-      if (get.own == nullptr) b[j] = load_line(at + kFusedLine);
+      if (get.own != nullptr)
+        seen[j].a = load_unit(get.own, round.reduced_bytes, u);
+      else
+        seen[j] = turn.look(get, u);
     }
 #pragma unroll
     for (uint32_t j = 0; j < kBatch; ++j) {
       if (k + j >= round.get_count) continue;
-      const FusedRound::Get& get = round.gets[k + j];
-      const uint4 unit = get.own != nullptr ? a[j] : turn.get(turn.place(get.peer, get.shard, u), a[j], b[j]);
+      const uint4 unit = round.gets[k + j].own != nullptr ? seen[j].a : turn.get(seen[j]);
       Pack<Element> pack;
       memcpy(&pack, &unit, sizeof unit);
 #pragma unroll
@@ -236,16 +130,31 @@ __device__ __forceinline__ void reduce_unit(const FusedRound& round, Turn& turn,
   store_unit(round.reduced, round.reduced_bytes, u, unit);
 }
 
+/// Thread k waits for the chunk of get k. The own one, where it is what is overwritten.
+__device__ __forceinline__ void await_chunks(const FusedRound& round, FusedTurn& turn, uint32_t chunk) {
+  if (threadIdx.x < round.get_count) {
+    const FusedRound::Get& get = round.gets[threadIdx.x];
+    if (get.own == nullptr)
+      turn.await_chunk(get.peer, get.shard, chunk);
+    else if (round.in_place)
+      turn.await_chunk(round.rank, round.puts[0].shard, chunk);
+  }
+  __syncthreads();
+}
+
 template <typename Element, ReduceOp op>
-__global__ void fused_reduce(const __grid_constant__ FusedRound round, State* state) {
-  carry_out(round, *state, [&round](Turn& turn, uint32_t first, uint32_t stride) {
-    for (uint32_t u = first; u * kFusedUnit < round.reduced_bytes; u += stride) {
-      reduce_unit<Element, op>(round, turn, u);
+__global__ void fused_reduce(const __grid_constant__ FusedRound round, FusedState* state, uint32_t putters) {
+  carry_out(round, *state, putters, [&round](FusedTurn& turn, Share share) {
+    // One loop for both, since the compiler takes long over each: of words a pass is a block's threads.
+    const uint32_t pass = round.in_chunks ? kFusedChunk : blockDim.x;
+    for (uint32_t i = share.block; i * pass * kFusedUnit < round.reduced_bytes; i += share.blocks) {
+      if (round.in_chunks) await_chunks(round, turn, i);
+      reduce_unit<Element, op>(round, turn, i * pass + threadIdx.x);
     }
   });
 }
 
-using Kernel = void (*)(FusedRound, State*);
+using Kernel = void (*)(FusedRound, FusedState*, uint32_t);
 
 template <typename Element, ReduceOp op>
 struct KernelOf {
@@ -260,12 +169,20 @@ struct KernelOf {
 
 constexpr auto kTable = make_cuda_table<Kernel, KernelOf>();
 
-/// Blocks that move: one where what is put before must be all of it.
-uint32_t movers(const FusedRound& round) {
+struct Blocks {
+  uint32_t putters, getters;  ///< no getters: the putters get, too
+};
+
+/// One block where what is put before must be all of it. Those that put chunks do not wait, so others get meanwhile.
+Blocks blocks_of(const FusedRound& round) {
+  if (round.in_turn) return {1, 0};
   const uint32_t gets = round.reduces ? 1 : round.get_count;
+  if (round.in_chunks) {
+    const uint32_t chunks = round.shard_chunks();
+    return {std::min(round.put_count * chunks, kMoversMost), std::min(gets * chunks, kMoversMost)};
+  }
   const uint32_t units = std::max(round.put_count, gets) * round.shard_units;
-  const uint32_t most = round.in_turn ? 1 : kMoversMost;
-  return std::min((units + kThreads - 1) / kThreads, most);
+  return {std::min((units + kThreads - 1) / kThreads, kMoversMost), 0};
 }
 
 }  // namespace
@@ -282,8 +199,8 @@ FusedQueue::FusedQueue(int device) : device_(device) {
       if (kernel != nullptr) load(kernel);
     }
   }
-  check_cuda(cudaMalloc(&state_, sizeof(State)), "cudaMalloc", "CUDA: no memory on GPU ", device);
-  const State none{};
+  check_cuda(cudaMalloc(&state_, sizeof(FusedState)), "cudaMalloc", "CUDA: no memory on GPU ", device);
+  const FusedState none{};
   check_cuda(cudaMemcpy(state_, &none, sizeof none, cudaMemcpyHostToDevice), "cudaMemcpy", "CUDA: cannot use GPU ",
              device);
 }
@@ -293,7 +210,10 @@ FusedQueue::~FusedQueue() { (void)cudaFree(state_); }
 void FusedQueue::push(const FusedRound& round, void* stream) {
   const CurrentDevice current(device_);
   const Kernel kernel = round.reduces ? kTable.of(lower(round.reduction.dtype, round.reduction.op)) : &fused_copy;
-  kernel<<<1 + movers(round), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(round, static_cast<State*>(state_));
+  const auto [putters, getters] = blocks_of(round);
+  const uint32_t threads = round.in_chunks ? kFusedChunk : kThreads;
+  kernel<<<1 + putters + getters, threads, 0, static_cast<cudaStream_t>(stream)>>>(
+      round, static_cast<FusedState*>(state_), putters);
   check_cuda(cudaGetLastError(), "cudaLaunchKernel", "CUDA: cannot queue a small call");
 }
 

@@ -15,17 +15,21 @@ namespace pinnedpg {
 /// As many ranks as a fused call has at most: its kernel's arguments hold what it moves.
 constexpr size_t kFusedRanks = 32;
 
-constexpr size_t kFusedUnit = 16, kFusedLine = 16, kFusedFirst = 64;
+constexpr size_t kFusedUnit = 16, kFusedLine = 16;
+/// Units of a chunk: 4 KiB.
+constexpr uint32_t kFusedChunk = 256;
+static_assert((1 + kFusedMost / kFusedUnit / kFusedChunk + kFusedRanks) * kFusedLinePitch <= kFusedFirst);
 
-/// A call that is one kernel: puts, meets all ranks, gets. Its words carry their flags (two words of 4 bytes, each with
-/// a flag, are a line), so who sees a flag has the word, with no flag of the slot and no fence. A flag is the step of
-/// the call, which a kernel counts on its GPU and so can be replayed. It is compared for equality.
+/// A call that is one kernel: puts, meets all ranks, gets. Of a small one the words carry their flags (two words of 4
+/// bytes, each with a flag, are a line), so who sees a flag has the word, with no fence. A larger one has a line for
+/// each chunk, written behind it and a fence: half the bytes. A flag is the step of the call, which a kernel counts on
+/// its GPU and so can be replayed. It is compared for equality.
 ///
 /// Two slots suffice. Each call meets all ranks, and the kernels of a rank run one after the other: who writes the slot
 /// of step s has seen in s - 1 that every rank began s - 1, so it had ended s - 2 and read all that it wanted there.
 ///
-/// A slot: a line that says which call this is, one more up to 64 bytes, then the shards, in units of 16 bytes (two
-/// lines each).
+/// A slot: a line that says which call this is, those of chunks; the first lines of all units of 16 bytes, the second
+/// ones; then, for chunks, the units themselves. Only these are not lines: nothing there can be taken for a flag.
 struct FusedRound {
   struct Put {
     const std::byte* from;
@@ -44,7 +48,9 @@ struct FusedRound {
   uint32_t put_count = 0, get_count = 0;
   uint32_t shard_units = 0;  ///< of the largest shard
   bool reduces = false;      ///< the gets, in that order, into `reduced`
+  bool in_chunks = false;    ///< that have flags; else words have
   bool in_turn = false;      ///< a get overwrites what another thread puts: all is to be put before
+  bool in_place = false;     ///< it reduces just what it puts
   Reduction reduction{};
   std::byte* reduced = nullptr;
   uint32_t reduced_bytes = 0;
@@ -52,6 +58,7 @@ struct FusedRound {
   uint32_t rank = 0, world_size = 1;
   std::byte* slots = nullptr;  ///< the first of rank 0
   size_t slot_bytes = 0;
+  size_t word_bytes = 0;  ///< from the first line of a unit to its second
   size_t rank_pitch = 0;  ///< from one rank's slots to the next's
   uint64_t fingerprint = 0;
   bool patient = true;  ///< somebody else finds, and tells, that the ranks' calls do not fit
@@ -64,10 +71,18 @@ struct FusedRound {
   PINNEDPG_HD std::byte* slot(size_t of_rank, uint32_t step) const {
     return slots + of_rank * rank_pitch + (step & 1) * slot_bytes;
   }
-  /// Where a unit of a shard lies in it.
-  PINNEDPG_HD std::byte* place(size_t of_rank, uint32_t step, size_t shard, uint32_t unit) const {
-    return slot(of_rank, step) + kFusedFirst + (shard * shard_units + unit) * 2 * kFusedLine;
+  /// Where the first line of a unit lies in it.
+  PINNEDPG_HD std::byte* words(size_t of_rank, uint32_t step, size_t shard, uint32_t unit) const {
+    return slot(of_rank, step) + kFusedFirst + (shard * shard_units + unit) * kFusedLine;
   }
+  /// Where a unit of a chunk does.
+  PINNEDPG_HD std::byte* unit(size_t of_rank, uint32_t step, size_t shard, uint32_t unit) const {
+    return slot(of_rank, step) + kFusedFirst + 2 * word_bytes + (shard * shard_units + unit) * kFusedUnit;
+  }
+  PINNEDPG_HD std::byte* chunk_line(size_t of_rank, uint32_t step, size_t shard, uint32_t chunk) const {
+    return slot(of_rank, step) + (1 + shard * shard_chunks() + chunk) * kFusedLinePitch;
+  }
+  PINNEDPG_HD uint32_t shard_chunks() const { return (shard_units + kFusedChunk - 1) / kFusedChunk; }
 };
 
 /// Never 0, which a new slot holds, and in turn even and odd.

@@ -29,19 +29,24 @@ struct Cursor {
 }  // namespace
 
 Geometry Geometry::fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes,
-                       size_t fused_bytes) {
+                       size_t fused_bytes, size_t word_bytes) {
   // A slot holds at least the largest element for every peer.
   const size_t least_bytes = (16 * static_cast<size_t>(world_size) + 63) / 64 * 64;
-  // A quarter of it all at most is for fused calls: two slots of twice the bytes for each rank.
-  const size_t fused_most = budget_bytes / 16 / static_cast<size_t>(world_size) / 64 * 64;
-  Geometry geometry{world_size, std::max(slot_bytes, least_bytes), depth, one_shot_bytes,
-                    std::min(fused_bytes, fused_most)};
+  Geometry geometry{world_size, std::max(slot_bytes, least_bytes), depth, one_shot_bytes};
+  geometry.fit_fused(fused_bytes, word_bytes, budget_bytes / 8 / static_cast<size_t>(world_size));
   const auto fits = [&] { return Staging::bytes_needed(geometry) <= budget_bytes; };
   while (!fits() && geometry.depth > 8) geometry.depth /= 2;
   if (!fits() && geometry.largest_slot(budget_bytes) < std::max(kPage, least_bytes)) geometry.depth = 4;
   if (!fits()) geometry.slot_bytes = std::max(geometry.largest_slot(budget_bytes), least_bytes);
   if (!fits()) geometry.fused_bytes = 0;
   return geometry;
+}
+
+void Geometry::fit_fused(size_t most, size_t words_most, size_t slot_bytes_most) {
+  if (slot_bytes_most <= kFusedFirst) return;
+  const size_t room = (slot_bytes_most - kFusedFirst) / 64 * 64;
+  word_bytes = std::min({words_most, most, room / 4 / 64 * 64});
+  fused_bytes = std::max(word_bytes, std::min(most, room - 2 * word_bytes));
 }
 
 size_t Geometry::largest_slot(size_t budget_bytes) const {
@@ -54,7 +59,7 @@ size_t Geometry::largest_slot(size_t budget_bytes) const {
 }
 
 Geometry Geometry::within(size_t bytes) const {
-  return fit(world_size, slot_bytes, depth, one_shot_bytes, bytes, fused_bytes);
+  return fit(world_size, slot_bytes, depth, one_shot_bytes, bytes, fused_bytes, word_bytes);
 }
 
 Staging::Staging(std::byte* base, const Geometry& geometry) : base_(base), geometry_(geometry) {

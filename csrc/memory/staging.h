@@ -15,6 +15,12 @@
 
 namespace pinnedpg {
 
+/// A rank moves no more in a fused call.
+constexpr size_t kFusedMost = 1 << 20;
+/// The lines of a slot for fused calls: one tells of the call, the others of chunks, as many as a call can have. Apart,
+/// since many wait for them at once.
+constexpr size_t kFusedLinePitch = 64, kFusedFirst = 320 * kFusedLinePitch;
+
 /// How a segment is divided. The creator of a segment decides; the others read it there.
 struct Geometry {
   int world_size = 1;
@@ -22,18 +28,23 @@ struct Geometry {
   uint32_t depth = 16;               ///< slots of one rank; a power of two, at least 4 (design.md, "Depth")
   size_t one_shot_bytes = 64 << 10;  ///< up to here all_reduce takes one exchange
   size_t fused_bytes = 0;            ///< up to here a GPU does a call in one kernel, in slots of their own; 0: none
+  size_t word_bytes = 0;             ///< of these, up to here each word has its flag; above, each chunk
 
   /// For a depth that is a power of two from 4, and slots of a multiple of 64 bytes. A ring of at least 8 slots if it
   /// is to have as many, then the largest slots for which a group stays within `budget_bytes`; of 32 MiB that holds for
   /// up to 600 ranks. Never less than four slots that hold an element for every peer.
   static Geometry fit(int world_size, size_t slot_bytes, uint32_t depth, size_t one_shot_bytes, size_t budget_bytes,
-                      size_t fused_bytes = 0);
+                      size_t fused_bytes = 0, size_t word_bytes = 0);
   /// The same with slots that fit into so many bytes; the places of all else in the segment stay. What is needed may
   /// be more all the same: a slot has a least size.
   Geometry within(size_t bytes) const;
 
+  bool has_chunks() const { return fused_bytes > word_bytes; }
+
  private:
   size_t largest_slot(size_t budget_bytes) const;
+  /// Two slots of a rank for fused calls, of at most so many bytes each: a quarter of it all.
+  void fit_fused(size_t most, size_t words_most, size_t slot_bytes_most);
 };
 
 enum class Presence : uint32_t { kAbsent, kPresent, kLeft };
@@ -96,8 +107,11 @@ class Staging {
   }
   /// Of the two slots of a rank for fused calls the first, for even steps: see device/fused.h.
   std::byte* fused_slots(int rank) const { return slot(rank, 0) + geometry_.slot_bytes * geometry_.depth; }
-  /// A line that all look at, and twice the bytes: each word has its flag.
-  size_t fused_slot_bytes() const { return geometry_.fused_bytes == 0 ? 0 : 64 + 2 * geometry_.fused_bytes; }
+  /// Lines that tell of the call and of chunks, then words, which have their flags, and chunks.
+  size_t fused_slot_bytes() const {
+    if (geometry_.fused_bytes == 0) return 0;
+    return kFusedFirst + 2 * geometry_.word_bytes + (geometry_.has_chunks() ? geometry_.fused_bytes : 0);
+  }
   /// All slots of a rank, as an offset into the segment: the rank itself touches them first.
   size_t slots_begin(int rank) const;
   size_t slots_bytes() const { return geometry_.slot_bytes * geometry_.depth + 2 * fused_slot_bytes(); }

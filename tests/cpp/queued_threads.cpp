@@ -102,15 +102,12 @@ class Queued {
     return streams.fused.queue(*round, call_, own.handle());
   }
   std::shared_ptr<CudaMark> queue(Streams& streams, CudaStream& own) {
-    CudaEvent begin(0);
-    begin.record(own.handle());
+    const CudaEvent begin(0, own.handle());
     begin.hold(streams.put.handle());
     begin.hold(streams.get.handle());
     const Lanes lanes{&streams.put, &streams.get};
     communicator_.queue(call_, {&lanes, 1});
-    auto end = std::make_shared<CudaEvent>(0);
-    end->record(streams.get.handle());
-    return end;
+    return std::make_shared<CudaEvent>(0, streams.get.handle());
   }
   /// What the call reads is nought until the stream has brought it.
   void produce_late(CudaStream& stream) {
@@ -157,7 +154,7 @@ void run_rank(const Group& group, int rank, int rounds, unsigned seed, std::atom
 }
 
 void run(int ranks, int rounds, unsigned seed) {
-  const Group group{{ranks, 1024, 4, 512, 512}};
+  const Group group{{ranks, 1024, 4, 512, 512, 256}};
   std::vector<std::thread> threads;
   std::atomic<int> present = 0;
   for (int rank = 0; rank < ranks; ++rank) {

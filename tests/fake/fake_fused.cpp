@@ -18,6 +18,8 @@ namespace {
 
 using std::chrono::steady_clock;
 
+constexpr size_t kChunkBytes = kFusedChunk * kFusedUnit;
+
 struct State {
   uint32_t step = 0;
   bool dead = false;
@@ -36,6 +38,7 @@ class Kernel {
   void operator()() {
     began_ = steady_clock::now();
     step_ = next_fused_step(state_->step);
+    if (!state_->dead) tell();  // on a GPU another block does, at any time
     if (!state_->dead) put();
     if (!state_->dead && std::minstd_rand(step_ + round_.rank)() % 4 == 0) {
       std::this_thread::sleep_for(std::chrono::microseconds(100));
@@ -53,7 +56,7 @@ class Kernel {
   void store(std::byte* line, const uint32_t (&data)[2]) const {
     for (size_t i = 0; i < 2; ++i) {
       const uint64_t word = data[i] | uint64_t{step_} << 32;
-      std::atomic_ref(reinterpret_cast<uint64_t*>(line)[i]).store(word, std::memory_order_relaxed);
+      std::atomic_ref(reinterpret_cast<uint64_t*>(line)[i]).store(word, std::memory_order_release);
     }
   }
   /// False: in vain.
@@ -62,7 +65,7 @@ class Kernel {
     await([&] {
       all = true;
       for (size_t i = 0; i < 2; ++i) {
-        const uint64_t word = std::atomic_ref(reinterpret_cast<uint64_t*>(line)[i]).load(std::memory_order_relaxed);
+        const uint64_t word = std::atomic_ref(reinterpret_cast<uint64_t*>(line)[i]).load(std::memory_order_acquire);
         data[i] = static_cast<uint32_t>(word);
         all &= word >> 32 == step_;
       }
@@ -84,35 +87,56 @@ class Kernel {
 
   void put() const {
     for (uint32_t k = 0; k < round_.put_count; ++k) {
-      const auto& [from, bytes, shard] = round_.puts[k];
-      for (uint32_t u = 0; u * kFusedUnit < bytes; ++u) {
-        uint32_t words[2][2] = {};
-        std::memcpy(words, from + u * kFusedUnit, std::min<size_t>(kFusedUnit, bytes - u * kFusedUnit));
-        std::byte* const at = shifted(round_.place(round_.rank, step_, shard, u));
-        store(at, words[0]);
-        store(at + kFusedLine, words[1]);
-      }
+      if (round_.in_chunks)
+        put_chunks(round_.puts[k]);
+      else
+        put_words(round_.puts[k]);
     }
   }
+  void put_words(const FusedRound::Put& put) const {
+    const auto& [from, bytes, shard] = put;
+    for (uint32_t u = 0; u * kFusedUnit < bytes; ++u) {
+      uint32_t words[2][2] = {};
+      std::memcpy(words, from + u * kFusedUnit, std::min<size_t>(kFusedUnit, bytes - u * kFusedUnit));
+      std::byte* const at = shifted(round_.words(round_.rank, step_, shard, u));
+      store(at, words[0]);
+      store(at + round_.word_bytes, words[1]);
+    }
+  }
+  void put_chunks(const FusedRound::Put& put) const {
+    for (uint32_t c = 0; c * kChunkBytes < put.bytes; ++c) {
+      std::byte* const line = shifted(round_.chunk_line(round_.rank, step_, put.shard, c));
+      if (leaves_out("chunks")) {
+        store(line, {});
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+      }
+      std::memcpy(shifted(round_.unit(round_.rank, step_, put.shard, c * kFusedChunk)), put.from + c * kChunkBytes,
+                  std::min<size_t>(kChunkBytes, put.bytes - c * kChunkBytes));
+      store(line, {});
+    }
+  }
+  void tell() const { store(shifted(round_.slot(round_.rank, step_)), own_); }
   void meet() {
-    const uint32_t own[2] = {static_cast<uint32_t>(round_.fingerprint),
-                             static_cast<uint32_t>(round_.fingerprint >> 32)};
-    store(shifted(round_.slot(round_.rank, step_)), own);
     for (uint32_t rank = 0; rank < round_.world_size; ++rank) {
       uint32_t theirs[2];
-      while (load(shifted(round_.slot(rank, step_)), theirs) && std::memcmp(theirs, own, sizeof own) != 0) {
+      while (load(shifted(round_.slot(rank, step_)), theirs) && std::memcmp(theirs, own_, sizeof own_) != 0) {
         if (!round_.patient) round_.halt->store(Halt::kMisfit);
         if (!goes_on()) break;
       }
     }
   }
-  /// Where the bytes of a get lie: in `copy`, if they come from a peer.
+  /// Where the bytes of a get lie: in `copy`, if they come from a peer as words.
   const std::byte* find(const FusedRound::Get& get, std::vector<std::byte>& copy) {
     if (get.own != nullptr) return get.own;
+    for (uint32_t c = 0; round_.in_chunks && c * kChunkBytes < get.bytes && !state_->dead; ++c) {
+      uint32_t none[2];
+      if (!load(shifted(round_.chunk_line(get.peer, step_, get.shard, c)), none)) break;
+    }
+    if (round_.in_chunks) return shifted(round_.unit(get.peer, step_, get.shard, 0));
     for (uint32_t u = 0; u * kFusedUnit < get.bytes && !state_->dead; ++u) {
       uint32_t words[2][2] = {};
-      std::byte* const at = shifted(round_.place(get.peer, step_, get.shard, u));
-      if (!load(at, words[0]) || !load(at + kFusedLine, words[1])) break;
+      std::byte* const at = shifted(round_.words(get.peer, step_, get.shard, u));
+      if (!load(at, words[0]) || !load(at + round_.word_bytes, words[1])) break;
       copy.resize((u + 1) * kFusedUnit);
       std::memcpy(copy.data() + u * kFusedUnit, words, kFusedUnit);
     }
@@ -134,6 +158,7 @@ class Kernel {
   }
 
   const FusedRound round_;
+  const uint32_t own_[2] = {static_cast<uint32_t>(round_.fingerprint), static_cast<uint32_t>(round_.fingerprint >> 32)};
   const std::shared_ptr<State> state_;
   uint32_t step_ = 0;
   steady_clock::time_point began_;

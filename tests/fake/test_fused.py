@@ -112,15 +112,36 @@ def test_a_message_between_a_call_and_its_wait():
     assert ranks.run(send_between, 2) == [40.0] * 2
 
 
+@pytest.mark.parametrize("word_bytes", [64 << 10, 64], ids=["words", "chunks"])
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_many_calls(launcher):
-    setup = Setup(timeout_s=6.0)
+def test_many_calls(launcher, word_bytes):
+    setup = Setup(timeout_s=6.0, options={"word_bytes": word_bytes})
     assert ranks.run(many, 3, launcher=launcher, setup=setup) == [[]] * 3
+
+
+def every_kind():
+    """In words and in chunks, several puts and gets."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    for count in (1, 1000, 9000):
+        outputs, shares = torch.empty(world * count), torch.arange(world).repeat_interleave(count)
+        dist.all_to_all_single(outputs, 10.0 * rank + shares)
+        right = outputs.equal(10.0 * shares + rank)
+        part = torch.empty(count)
+        dist.reduce_scatter_tensor(part, torch.arange(world * count).float())
+        wanted = world * torch.arange(rank * count, (rank + 1) * count).float()
+        if not right or not part.equal(wanted):
+            return count
+    return None
+
+
+def test_calls_of_several_shards():
+    for words in (64 << 10, 0):
+        assert ranks.run(every_kind, 3, setup=Setup(options={"word_bytes": words})) == [None] * 3
 
 
 def mixed():
     """Fused and queued calls in turn on the same tensor."""
-    rank, large = dist.get_rank(), torch.zeros(20_000)
+    rank, large = dist.get_rank(), torch.zeros(300_000)
     small = large[:100]
     for i in range(30):
         small.fill_(rank + i)
@@ -164,7 +185,7 @@ def replayed():
         wanted = world * i + rank_sum
         if not all(one.eq(wanted).all() for one in (summed, *everyone)):
             return i
-        for count in (3, 10_000) if i % 3 == 0 else ():
+        for count in (3, 30_000, 300_000) if i % 3 == 0 else ():
             plain = torch.full((count,), float(rank))
             dist.all_reduce(plain)
             if not plain.eq(rank_sum).all():
@@ -179,7 +200,7 @@ def test_replays_beside_other_calls(launcher):
 
 def refused():
     texts = []
-    for tensors in ([torch.ones(1)], [torch.ones(100_000)]):
+    for tensors in ([torch.ones(1)], [torch.ones(300_000)]):
         try:
             with graph():
                 dist.all_reduce(tensors[0])
@@ -202,7 +223,7 @@ def refused():
 def test_what_cannot_be_captured_says_why():
     for first, large, uneven, message in ranks.run(refused, 2):
         assert "must not be the first of its group" in first
-        assert "at most 131072 bytes" in large and "all_reduce(float32[100000], SUM)" in large
+        assert "at most 1048576 bytes" in large and "all_reduce(float32[300000], SUM)" in large
         assert "each pair of ranks has a size of its own" in uneven
         assert "a message cannot be captured" in message
 

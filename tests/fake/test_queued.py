@@ -54,7 +54,7 @@ def unlike(case):
     if case == "sizes":
         dist.all_reduce(torch.ones(4 + rank), async_op=True)
     elif case == "ways":  # of which one is fused
-        dist.all_reduce(torch.ones(4 + 100_000 * rank), async_op=True)
+        dist.all_reduce(torch.ones(4 + 300_000 * rank), async_op=True)
     elif case == "ops":
         dist.all_reduce(four, [dist.ReduceOp.SUM, dist.ReduceOp.MAX][rank], async_op=True)
     elif case == "roots":
@@ -67,7 +67,7 @@ def unlike(case):
 
 WANTED = {
     "sizes": ("all_reduce(float32[4], SUM)", "all_reduce(float32[5], SUM)"),
-    "ways": ("all_reduce(float32[4], SUM)", "all_reduce(float32[100004], SUM)"),
+    "ways": ("all_reduce(float32[4], SUM)", "all_reduce(float32[300004], SUM)"),
     "ops": ("all_reduce(float32[4], SUM)", "all_reduce(float32[4], MAX)"),
     "roots": ("broadcast(float32[4], root 0)", "broadcast(float32[4], root 1)"),
     "calls": ("all_reduce(float32[4], SUM)", "broadcast(float32[4], root 0)"),

@@ -12,12 +12,14 @@ GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
 pytestmark = pytest.mark.skipif(GPUS < 2, reason="needs two GPUs")
 WORLD = min(GPUS, 4)
 LAUNCHERS = ["processes", "threads"]
-FUSED_BYTES = 128 << 10
+FUSED_BYTES = 1 << 20
+WORD_BYTES = 64 << 10  # above, each chunk has a flag
 REFUSED = "a call can be captured in a CUDA graph where each rank has a GPU of its own"
 OPS = ["SUM", "AVG", "PRODUCT", "MIN", "MAX", "BAND", "BOR", "BXOR"]
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 INTEGERS = ["uint8", "int8", "int16", "int32", "int64"]
-SIZES = [0, 1, 7, 1001, FUSED_BYTES // 4 - 1, FUSED_BYTES // 4, FUSED_BYTES // 4 + 1, 100_003]
+SIZES = [0, 1, 7, 1001, *(WORD_BYTES // 4 + more for more in (-1, 0, 1)), 100_003]
+SIZES += [FUSED_BYTES // 4 + more for more in (-1, 0, 1)]
 
 
 def captures_into(graph):
@@ -114,9 +116,9 @@ def test_values(launcher):
     assert ranks.run(all_moved, WORLD, SIZES, launcher=launcher) == [wanted] * WORLD
 
 
-def in_place():
+def in_place(count):
     """The result where the rank's own part lies, and scatter's output as another rank's input."""
-    rank, world, count = dist.get_rank(), dist.get_world_size(), 1000
+    rank, world = dist.get_rank(), dist.get_world_size()
     every = [given(peer, count) for peer in range(world)]
     whole = on_gpu(torch.zeros(count * world))
     own = whole[rank * count : (rank + 1) * count]
@@ -137,8 +139,9 @@ def in_place():
     return gathered, reduced, right
 
 
-def test_tensors_that_overlap():
-    assert ranks.run(in_place, WORLD) == [(True, True, True)] * WORLD
+@pytest.mark.parametrize("count", [1000, 30_000])
+def test_tensors_that_overlap(count):
+    assert ranks.run(in_place, WORLD, count) == [(True, True, True)] * WORLD
 
 
 def strided():
@@ -161,7 +164,7 @@ def same_bits(dtype_name):
     for op_name in OPS:
         if dtype.is_floating_point and op_name.startswith("B"):
             continue
-        for count, offset in ((1, 0), (7, 1), (999, 0), (999, 1), (2000, 0)):
+        for count, offset in ((1, 0), (7, 1), (999, 0), (999, 1), (70_001, 0), (70_001, 1)):
             values = (torch.randn(count) * 4).to(dtype)
             got = on_gpu(values, offset)
             op = getattr(dist.ReduceOp, op_name)

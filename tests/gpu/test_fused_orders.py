@@ -28,7 +28,8 @@ def many():
         with torch.cuda.stream(streams[i % 3]):
             if (i + rank) % 7 == 0:
                 torch.cuda._sleep(20_000)
-            tensor = torch.full((1 + 37 * (i % 50),), float(rank + i), device="cuda")
+            count = (1 + 37 * (i % 50)) * (100 if i % 5 == 0 else 1)  # in words, and in chunks
+            tensor = torch.full((count,), float(rank + i), device="cuda")
             dist.all_reduce(tensor)
             wanted = world * i + world * (world - 1) / 2
             wrong += (tensor != wanted).sum()
