@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Counts what loops inside a test run, for the summary."""
+"""Counts what loops inside a test run, for the summary; skips what is about CPU tensors alone."""
 
 import collections
 
 import pytest
+from default_device import ON_GPU
 
 _cells = collections.Counter()
 
@@ -17,6 +18,13 @@ def count_cells():
         _cells[launcher] += cells
 
     return add
+
+
+def pytest_runtest_setup(item):
+    """Skips a test of CPU tensors where the ranks' default device is a GPU."""
+    mark = item.get_closest_marker("cpu_only")
+    if mark and ON_GPU:
+        pytest.skip(mark.args[0])
 
 
 def pytest_terminal_summary(terminalreporter):

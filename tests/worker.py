@@ -70,6 +70,7 @@ class Job:
             return pinnedpg.threads.run(self._on_thread, self.threads)
         store = dist.PrefixStore(self.store_prefix, store_client(self.store_port))
         if self.setup.backend is None:
+            spread(self.rank)
             return self.fn(store, self.rank, self.world_size, *self.args)
         self.setup.init(store=store, rank=self.rank, world_size=self.world_size)
         return self._call()
@@ -91,10 +92,17 @@ class Job:
 
 
 def spread(rank: int) -> None:
-    """Gives the rank a GPU of its own where there are several; PINNEDPG_TEST_GPUS=1: all share."""
-    if os.environ.get("PINNEDPG_TEST_DEVICE") == "cuda":
-        count = int(os.environ.get("PINNEDPG_TEST_GPUS", torch.cuda.device_count()))
-        torch.cuda.set_device(rank % count)
+    """Gives the rank a GPU of its own where there are several; PINNEDPG_TEST_GPUS=1: all share.
+
+    PINNEDPG_TEST_DEFAULT=cuda: it is the default device, too. Both hold for the thread alone.
+    """
+    if os.environ.get("PINNEDPG_TEST_DEVICE") != "cuda":
+        return
+    count = int(os.environ.get("PINNEDPG_TEST_GPUS", torch.cuda.device_count()))
+    torch.cuda.set_device(rank % count)
+    if device := os.environ.get("PINNEDPG_TEST_DEFAULT"):
+        torch.cuda.set_stream(torch.cuda.Stream())  # ranks that are threads may share a GPU
+        torch.set_default_device(device)
 
 
 @functools.cache
