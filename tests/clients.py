@@ -4,6 +4,7 @@
 
 import ranks
 import torch
+from default_device import ON_GPU, made, randn
 from torch import nn
 
 ranks.PRELOADED += [  # seconds for each worker otherwise
@@ -18,20 +19,26 @@ WORLDS = [2, 4]
 ROWS = 4
 """Of one rank's batch."""
 RATE = 0.1
+NEAR = {"rtol": 1e-4, "atol": 1e-5} if ON_GPU else {"rtol": 1e-5, "atol": 1e-6}
+"""How far results may lie from what the CPU alone makes of it."""
+REL = 1e-4 if ON_GPU else None
+"""The same, for pytest.approx."""
 
 
 def net():
     """Returns the same small model on every rank, and in the test's process."""
     torch.manual_seed(5)
-    return nn.Sequential(
-        nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 4)
+    return made(
+        lambda: nn.Sequential(
+            nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 4)
+        )
     )
 
 
 def batch(rank, step=0, rows=ROWS):
     """Returns one rank's inputs and targets."""
     generator = torch.Generator().manual_seed(1000 * step + rank)
-    return torch.randn(rows, 8, generator=generator), torch.randn(rows, 4, generator=generator)
+    return randn(generator, rows, 8), randn(generator, rows, 4)
 
 
 def whole(world_size, step=0):
@@ -63,10 +70,10 @@ def trained(model, steps, data, optimizer=None):
 def numbers(tensors):
     """Returns copies that can be pickled as they are; of split ones, the whole."""
     whole = [one.full_tensor() if hasattr(one, "full_tensor") else one for one in tensors]
-    return [tensor.detach().clone().numpy() for tensor in whole]
+    return [tensor.detach().cpu().clone().numpy() for tensor in whole]
 
 
-def assert_close(got, wanted, rtol=1e-5, atol=1e-6):
+def assert_close(got, wanted, rtol=NEAR["rtol"], atol=NEAR["atol"]):
     """Compares lists of arrays or tensors."""
     assert len(got) == len(wanted)
     for one, other in zip(got, wanted, strict=True):

@@ -7,6 +7,7 @@ import ranks
 import torch
 import torch.distributed as dist
 from clients import RATE, WORLDS, assert_close, batch, loss, net, numbers, trained, whole
+from default_device import made
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState, powerSGD_hook
@@ -45,7 +46,7 @@ def halve(state, bucket):
 
     def again(done):
         tensor = done.value()[0].div_(2 * world)
-        dist.all_reduce(count := torch.ones(1))
+        dist.all_reduce(count := tensor.new_ones(1))  # in a hook there is no default device
         assert count.item() == world
         return tensor.mul_(2)
 
@@ -55,7 +56,7 @@ def halve(state, bucket):
 def gather_and_sum(state, bucket):
     """Averages by all_gather, as hooks that compress do."""
     mine, world = bucket.buffer(), dist.get_world_size()
-    everyones = torch.empty(world * mine.numel())
+    everyones = mine.new_empty(world * mine.numel())
     work = dist.all_gather_into_tensor(everyones, mine, async_op=True)
     return work.get_future().then(lambda done: done.value()[0].view(world, -1).mean(0))
 
@@ -133,7 +134,7 @@ def forked_loss(model, data, head):
 
 def with_unused_heads():
     rank = dist.get_rank()
-    model = DDP(Forked(), find_unused_parameters=True)
+    model = DDP(made(Forked), find_unused_parameters=True)
     for head in (rank % 2, 0):  # ranks use different ones; none uses the second
         model.zero_grad()
         forked_loss(model, batch(rank), head).backward()
@@ -212,7 +213,7 @@ def with_buffers(wrap):
     """DDP broadcasts rank 0's buffers before each forward pass; the last one has rank 0's data."""
     torch.manual_seed(7)
     rank = dist.get_rank() if dist.is_initialized() else 0
-    model = wrap(nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4)))
+    model = wrap(made(lambda: nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))))
     for step in range(2):
         loss(model, batch(rank, step)).backward()
     model(batch(0)[0])
@@ -227,12 +228,13 @@ def test_buffers(world):
 
 def embedding():
     torch.manual_seed(5)
-    return nn.Sequential(nn.Embedding(50, 4, sparse=True), nn.Linear(4, 1))
+    return made(lambda: nn.Sequential(nn.Embedding(50, 4, sparse=True), nn.Linear(4, 1)))
 
 
 def words(world_size):
     """Returns every rank's row."""
-    return torch.randint(0, 50, (world_size, 6), generator=torch.Generator().manual_seed(9))
+    generator = torch.Generator().manual_seed(9)
+    return made(lambda: torch.randint(0, 50, (world_size, 6), generator=generator))
 
 
 def dense_grads(model):
@@ -246,6 +248,7 @@ def with_a_sparse_embedding():
     return model.module[0].weight.grad.is_sparse, dense_grads(model)
 
 
+@pytest.mark.cpu_only("all_reduce refuses sparse CUDA tensors")
 @pytest.mark.parametrize("world", WORLDS)
 def test_sparse_embedding(world):
     model = embedding()

@@ -6,7 +6,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from clients import RATE, WORLDS, assert_close, batch, loss, net, numbers, trained, whole
+from clients import RATE, REL, WORLDS, assert_close, batch, loss, net, numbers, trained, whole
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
@@ -84,7 +84,8 @@ def test_fsdp2_mixed_precision(world, reduce_dtype):
 
 def train_hybrid():
     """Sharded over the inner dimension, replicated over the outer one."""
-    mesh = init_device_mesh("cpu", (2, dist.get_world_size() // 2), mesh_dim_names=("r", "s"))
+    shape, device = (2, dist.get_world_size() // 2), torch.get_default_device()
+    mesh = init_device_mesh(device.type, shape, mesh_dim_names=("r", "s"))
     rank, model = dist.get_rank(), fully_sharded(mesh=mesh)
     return trained(model, STEPS, lambda step: batch(rank, step))
 
@@ -114,7 +115,7 @@ def test_fsdp2_accumulates_and_clips(world):
     norm = nn.utils.clip_grad_norm_(model.parameters(), 0.1).item()
     wanted = numbers(parameter.grad for parameter in model.parameters())
     for its_norm, grads in ranks.run(accumulated, world, 0.1):
-        assert its_norm == pytest.approx(norm)
+        assert its_norm == pytest.approx(norm, rel=REL)
         assert_close(grads, wanted)
 
 
@@ -131,10 +132,9 @@ def test_fsdp2_offload(world):
 
 
 def train_fsdp1(strategy, original):
-    rank, cpu = dist.get_rank(), torch.device("cpu")
-    model = net()
+    rank, model = dist.get_rank(), net()
     options = {
-        "device_id": cpu,
+        "device_id": torch.get_default_device(),
         "sharding_strategy": ShardingStrategy[strategy],
         "use_orig_params": original,
     }
@@ -167,7 +167,7 @@ def train_fsdp1_in_bf16():
     rank, bf16 = dist.get_rank(), torch.bfloat16
     model = FullyShardedDataParallel(
         net(),
-        device_id=torch.device("cpu"),
+        device_id=torch.get_default_device(),
         use_orig_params=True,
         mixed_precision=MixedPrecision(param_dtype=bf16, reduce_dtype=bf16),
     )
@@ -189,9 +189,11 @@ def test_fsdp1_mixed_precision(world):
 
 def state_of_fsdp1():
     """Not the optimizer's: on CPU tensors torch 2.13 gives the wrong ones, over gloo as well."""
-    model = FullyShardedDataParallel(net(), device_id=torch.device("cpu"), use_orig_params=True)
+    device = torch.get_default_device()
+    model = FullyShardedDataParallel(net(), device_id=device, use_orig_params=True)
     trained(model, STEPS, lambda step: batch(dist.get_rank(), step))
-    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    state = model.state_dict()
+    return dict(zip(state, numbers(state.values()), strict=True))
 
 
 @pytest.mark.parametrize("world", WORLDS)

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed._functional_collectives as funcol
 from clients import WORLDS, assert_close, batch, loss, net, numbers, whole
+from default_device import randn
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel as DDP
 
@@ -15,7 +16,7 @@ SIZE = (8, 3)
 
 
 def part(rank):
-    return torch.randn(SIZE, generator=torch.Generator().manual_seed(rank))
+    return randn(torch.Generator().manual_seed(rank), *SIZE)
 
 
 def all_of_them(tensor, world):
@@ -102,7 +103,7 @@ def with_gradients():
     scattered = funcol.reduce_scatter_tensor_autograd(gathered**2, "sum", 0, group)
     turned = funcol.all_to_all_single_autograd(scattered, splits, splits, group)
     (turned * (rank + 1)).sum().backward()
-    return tensor.grad.numpy()
+    return numbers([tensor.grad])[0]
 
 
 def gradients_alone(world):
@@ -131,7 +132,7 @@ def in_place_compiled(backend):
         return output + 1
 
     torch._dynamo.reset()
-    return torch.compile(body, backend=backend)(part(dist.get_rank())).numpy()
+    return numbers([torch.compile(body, backend=backend)(part(dist.get_rank()))])[0]
 
 
 @pytest.mark.slow

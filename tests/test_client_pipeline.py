@@ -6,7 +6,8 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from clients import WORLDS, assert_close, numbers
+from clients import REL, WORLDS, assert_close, numbers
+from default_device import made, randn
 from torch import nn
 from torch.distributed.pipelining import (
     PipelineStage,
@@ -22,16 +23,16 @@ WIDTH = 6
 
 def layer(number):
     torch.manual_seed(number)
-    return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh())
+    return made(lambda: nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh()))
 
 
 def data():
     generator = torch.Generator().manual_seed(77)
-    return torch.randn(16, WIDTH, generator=generator), torch.randn(16, WIDTH, generator=generator)
+    return randn(generator, 16, WIDTH), randn(generator, 16, WIDTH)
 
 
 def stage(number, count):
-    return PipelineStage(layer(number), number, count, torch.device("cpu"))
+    return PipelineStage(layer(number), number, count, torch.get_default_device())
 
 
 def on_one_stage(schedule_class):
@@ -80,7 +81,7 @@ def compare(results, count):
     seen = 0
     for losses, grads in results:
         if losses:
-            assert sum(losses) / len(losses) == pytest.approx(value)
+            assert sum(losses) / len(losses) == pytest.approx(value, rel=REL)
         for number, its in grads.items():
             assert_close(its, wanted[number])
             seen += 1
