@@ -13,8 +13,8 @@ import ranks
 import torch
 import torch.distributed as dist
 from test_message_streams import LIMIT, busy, later, met, pytestmark  # noqa: F401
-from torch.distributed.distributed_c10d import ErrorType
 
+ErrorType = torch._C._distributed_c10d.ErrorType
 FUSED, QUEUED = 10, 300_000
 """Elements of a call that is one kernel, and of one that is not."""
 
