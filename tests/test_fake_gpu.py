@@ -88,7 +88,7 @@ def test_calls_need_the_order_of_streams(folder, kind, names, count):
 
 @pytest.mark.timeout(120)
 def test_fused_calls(folder):
-    check(21, *run(folder, "fake/test_fused.py"))
+    check(21, *run(folder, "fake/test_fused.py", "fake/test_replays.py"))
 
 
 @pytest.mark.timeout(120)
