@@ -256,28 +256,34 @@ def test_split_again(launcher):
     ranks.run(split_again, 3, launcher=launcher)
 
 
-def unlike_groups():
+def unlike_groups(late):
     """Rank 2 takes the first subgroup to be the second: its segment is not one of three ranks."""
-    # Rank 2 waits for the others' first call, which comes later; they wait for it in vain.
+    # Rank 2 waits for the others' first call, or comes after it; they wait for it in vain.
     limit = datetime.timedelta(seconds=4 if dist.get_rank() < 2 else 25)
     orders = [[0, 1], [0, 1, 2]] if dist.get_rank() < 2 else [[0, 1, 2], [0, 1]]
     groups = {tuple(members): dist.new_group(members, timeout=limit) for members in orders}
     tensor, store = torch.ones(4), dist.distributed_c10d._get_default_store()
     try:
-        if dist.get_rank() == 2:
+        if dist.get_rank() == 2 and late:
+            store.wait(["rank 0"])
+        elif dist.get_rank() == 2:
             store.set("rank 2", "is about to call")
         else:
-            store.wait(["rank 2"])
-            time.sleep(0.5)
+            if not late:
+                store.wait(["rank 2"])
+                time.sleep(0.5)
             dist.all_reduce(tensor, group=groups[0, 1])
             assert tensor.eq(2).all()
+            if dist.get_rank() == 0:
+                store.set("rank 0", "has called")
         dist.all_reduce(tensor, group=groups[0, 1, 2])
     except dist.DistBackendError as error:
         return str(error)
     return "no error"
 
 
-def test_groups_in_another_order_raise():
-    first, second, third = ranks.run(unlike_groups, 3)
+@pytest.mark.parametrize("late", [False, True])
+def test_groups_in_another_order_raise(late):
+    first, second, third = ranks.run(unlike_groups, 3, late)
     assert "rank 2 takes its group to have 3 ranks, rank 0 takes it to have 2" in third, third
     assert "for rank 2" in first and "for rank" in second, (first, second)

@@ -55,7 +55,7 @@ bool Peer::connect() {
     const auto [low, high] = std::minmax(rendezvous_.rank, rank_);
     const std::string key = concat("wire/", low, '/', high);
     opening_ = creates ? aside([at = rendezvous_, key] { return at.create(key, geometry_of(at), at.options->timeout); })
-                       : aside([at = rendezvous_, key] { return at.open(key, at.options->timeout); });
+                       : aside([at = rendezvous_, key] { return at.open(key, at.options->timeout).segment; });
   }
   if (!is_ready(opening_)) return false;
   segment_ = opening_.get();

@@ -84,15 +84,18 @@ std::shared_ptr<Segment> Rendezvous::create(const std::string& key, const Geomet
   const Staging staging(segment->data(), geometry);
   segment->reserve(0, staging.control_bytes());
   staging.control().geometry = geometry;
-  board.publish(key, segment->handle().to_string(), limit);
+  board.publish(key, concat(geometry.world_size, ' ', segment->handle().to_string()), limit);
   PINNEDPG_LOG(kInfo, kShm, "segment of ", segment->bytes(), " bytes for ", geometry.world_size,
                " ranks: ", geometry.depth, " slots of ", geometry.slot_bytes, " bytes each");
   return segment;
 }
 
-std::shared_ptr<Segment> Rendezvous::open(const std::string& key, milliseconds limit) const {
+Rendezvous::Opened Rendezvous::open(const std::string& key, milliseconds limit) const {
   const auto text = board.look_up(key, limit);
-  return text ? Segment::open(Segment::Handle::parse(*text)) : nullptr;
+  if (!text) return {};
+  size_t end = 0;
+  const int members = std::stoi(*text, &end);
+  return {members, Segment::open(Segment::Handle::parse(text->substr(end)))};
 }
 
 void Rendezvous::monitor(const std::string& key, milliseconds limit, bool all) const {

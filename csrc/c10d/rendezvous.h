@@ -35,8 +35,13 @@ struct Rendezvous {
   /// Makes a segment of that geometry and pins it up.
   std::shared_ptr<Segment> create(const std::string& key, const Geometry& geometry,
                                   std::chrono::milliseconds limit) const;
-  /// The segment that another rank has made; null while there is none.
-  std::shared_ptr<Segment> open(const std::string& key, std::chrono::milliseconds limit) const;
+  /// What another rank has pinned up: the members that its segment is for, which tells a group that is not this rank's
+  /// even where the segment is sealed; and the segment, null while or once there is none.
+  struct Opened {
+    int members = 0;
+    std::shared_ptr<Segment> segment;
+  };
+  Opened open(const std::string& key, std::chrono::milliseconds limit) const;
   /// A barrier of all ranks under that key, which only rank 0 watches: it names the first that has not come within the
   /// limit, or all of them, and the others hear its verdict. Raises GroupError.
   void monitor(const std::string& key, std::chrono::milliseconds limit, bool all) const;

@@ -48,18 +48,16 @@ std::shared_ptr<Segment> Team::create(milliseconds timeout) const {
 std::shared_ptr<Segment> Team::open(const char* operation, milliseconds timeout) const {
   const auto begin = steady_clock::now();
   for (milliseconds pause{1};; pause = std::min(2 * pause, milliseconds(20))) {
-    if (auto segment = rendezvous_.open(key(), std::max(timeout - since(begin), kLeast))) {
-      check_world(operation, *segment);
-      return segment;
-    }
+    const auto opened = rendezvous_.open(key(), std::max(timeout - since(begin), kLeast));
+    if (opened.members > 0) check_world(operation, opened.members / tensors_);
+    if (opened.segment) return opened.segment;
     check_waiting(operation, since(begin), timeout);
     std::this_thread::sleep_for(pause);
     check_interrupts();
   }
 }
 
-void Team::check_world(const char* operation, const Segment& segment) const {
-  const int theirs = reinterpret_cast<const Control*>(segment.data())->geometry.world_size / tensors_;
+void Team::check_world(const char* operation, int theirs) const {
   if (theirs == rendezvous_.world_size) return;
   throw GroupError(concat(operation, ": rank ", rendezvous_.rank, " takes its group to have ", rendezvous_.world_size,
                           " ranks, rank 0 takes it to have ", theirs,

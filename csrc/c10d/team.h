@@ -53,8 +53,8 @@ class Team {
  private:
   std::shared_ptr<Segment> create(std::chrono::milliseconds timeout) const;
   std::shared_ptr<Segment> open(const char* operation, std::chrono::milliseconds timeout) const;
-  /// Raises GroupError where rank 0 has made the group of other ranks.
-  void check_world(const char* operation, const Segment& segment) const;
+  /// Raises GroupError where rank 0 has made the group of so many ranks, and those are not as many.
+  void check_world(const char* operation, int theirs) const;
   void check_abort(const char* operation) const;
   void check_waiting(const char* operation, std::chrono::milliseconds waited, std::chrono::milliseconds timeout) const;
   void seat(std::shared_ptr<Segment> segment);
