@@ -41,7 +41,7 @@ def with_unmatched(store, rank, world_size, what):
         began = time.monotonic()
         dist.destroy_process_group()
         try:
-            work.wait()
+            wait_on_host(work)
         except dist.DistBackendError as error:
             found.append((str(error), time.monotonic() - began))
         if turn in (1, 7):

@@ -72,6 +72,7 @@ class Job:
         if self.setup.backend is None:
             spread(self.rank)
             return self.fn(store, self.rank, self.world_size, *self.args)
+        warm_up(store, self.rank, self.world_size)
         self.setup.init(store=store, rank=self.rank, world_size=self.world_size)
         return self._call()
 
@@ -103,6 +104,17 @@ def spread(rank: int) -> None:
     if device := os.environ.get("PINNEDPG_TEST_DEFAULT"):
         torch.cuda.set_stream(torch.cuda.Stream())  # ranks that are threads may share a GPU
         torch.set_default_device(device)
+
+
+def warm_up(store: dist.Store, rank: int, world_size: int) -> None:
+    """Lets the ranks come together, which a GPU's first use can take seconds of."""
+    if os.environ.get("PINNEDPG_TEST_DEVICE") != "cuda":
+        return
+    spread(rank)
+    torch.zeros(1, device="cuda").add_(1).item()
+    store.add("warm", 1)
+    while store.add("warm", 0) < world_size:
+        time.sleep(0.001)
 
 
 @functools.cache
