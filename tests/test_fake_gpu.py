@@ -76,6 +76,11 @@ def test_calls_in_the_order_of_streams(folder):
 
 
 @pytest.mark.timeout(120)
+def test_kernels_that_are_loaded(folder):
+    check(6, *run(folder, "fake/test_loads.py"))
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("kind", "names", "count"),
     [("begin", "stream_writes or stream_has_read", 4), ("end", "value_of_a_future", 2)],

@@ -2,6 +2,8 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "c10d/cuda_call.h"
 
+#include "device/threads.h"
+
 namespace pinnedpg {
 
 CudaCall::CudaCall(std::shared_ptr<CudaTeam> team, const Label& label, std::chrono::milliseconds timeout,
@@ -36,12 +38,11 @@ void CudaCall::watch() {
 
 bool CudaCall::is_over() {
   try {
-    if (error_) return team_->is_idle();
+    if (error_) return is_idle();
     for (const auto& [gpu, done] : queued_.done) {
-      const CurrentDevice current(gpu);
       if (done->is_over()) continue;
-      constexpr uint32_t kAskEvery = 64;  // a flag of a GPU that has failed never comes
-      if (++looks_ % kAskEvery == 0) team_->check_gpu();
+      constexpr uint32_t kAskEvery = 64;
+      if (++looks_ % kAskEvery == 0) team_->check_gpu(gpu);
       return false;
     }
     team_->watchdog().check_abort();  // or else it may have been let go after the last look
@@ -54,6 +55,17 @@ bool CudaCall::is_over() {
     team_->team().communicator().abort(concat(name_, ": ", error.what()));
   }
   return true;
+}
+
+bool CudaCall::is_idle() {
+  if (!idle_.valid()) {
+    try {
+      idle_ = aside([team = team_] { return team->is_idle(); });
+    } catch (const SystemError&) {  // no thread can be had
+      return team_->is_idle();
+    }
+  }
+  return is_ready(idle_) && idle_.get();
 }
 
 void CudaCall::finish(std::exception_ptr error) {

@@ -2,6 +2,7 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
+#include <future>
 #include <memory>
 
 #include "c10d/cuda_team.h"
@@ -11,7 +12,8 @@
 namespace pinnedpg {
 
 /// A call that its GPUs carry out, until they have: keeps its tensors, compares its label with the others', and looks
-/// at the peers. Where it is in vain it lets go the streams that wait.
+/// at the peers. Where it is in vain it lets go the streams that wait. It makes no call of CUDA's: such a call waits
+/// where another thread loads a kernel, and that may wait for what is to be let go of here.
 class CudaCall final : public Task {
  public:
   /// `work` may be null.
@@ -26,6 +28,7 @@ class CudaCall final : public Task {
  private:
   void watch();
   bool is_over();
+  bool is_idle();
 
   std::shared_ptr<CudaTeam> team_;
   const char* const name_;
@@ -35,6 +38,7 @@ class CudaCall final : public Task {
   c10::intrusive_ptr<WorkPinned> work_;
   const bool urgent_;
   std::exception_ptr error_;
+  std::future<bool> idle_;
   uint32_t looks_ = 0;
   bool begun_ = false;
   bool compared_ = false;

@@ -22,49 +22,31 @@ void set_wait(FusedRound& round, const Label& label, std::chrono::nanoseconds li
 
 }  // namespace
 
-bool FusedEnd::is_over() const {
-  if (over_.load(std::memory_order_acquire)) return true;
-  if (!flag_->has_reached(number_)) return false;
-  over_.store(true, std::memory_order_release);
-  return true;
-}
-
-void FusedEnd::hold(void* stream) const {
-  if (is_same_stream(stream, stream_) || is_over()) return;
-  PINNEDPG_CHECK(!is_captured(stream), "a CUDA graph cannot wait for a call that is not in it and not over: ",
-                 "wait for its work before the graph is captured");
-  Flag* const flag = flag_.get();
-  CudaStream(stream).wait({&flag, 1}, number_);
-}
-
 FusedCalls::FusedCalls(Communicator& communicator, int gpu)
     : communicator_(communicator),
       gpu_(gpu),
       queue_(gpu),
-      idle_(gpu),
-      asked_(gpu),
       flag_(communicator.memory(), &communicator.staging().member(communicator.first_rank()).fused) {}
 
-std::shared_ptr<CudaMark> FusedCalls::queue(FusedRound& round, const Call& call, void* stream) {
+std::shared_ptr<CudaMark> FusedCalls::queue(FusedRound& round, const Call& call, void* stream,
+                                            const std::function<void()>& after) {
   const CurrentDevice current(gpu_);
   set_wait(round, call.label, bounded(call.timeout) + kHostFirst, true);
   if (last_) last_->hold(stream);
-  round.over = seen_by_gpu(&flag_->step);
+  round.over = after ? nullptr : seen_by_gpu(&flag_->step);
   round.number = ++number_;
   queue_.push(round, stream);
-  return last_ = std::make_shared<FusedEnd>(flag_, number_, stream);
+  if (after) {
+    after();
+    CudaStream(stream).arrive(*flag_, number_);
+  }
+  return last_ = std::make_shared<CudaEnd>(flag_, number_, stream);
 }
 
 void FusedCalls::capture(FusedRound& round, const Call& call, void* stream) {
   const CurrentDevice current(gpu_);
   set_wait(round, call.label, bounded(call.timeout), false);
   queue_.push(round, stream);
-}
-
-void FusedCalls::check_gpu() {
-  const CurrentDevice current(gpu_);
-  asked_.record(idle_.handle());
-  (void)asked_.is_over();
 }
 
 uint32_t FusedCalls::begun(int rank) const {

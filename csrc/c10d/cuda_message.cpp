@@ -40,26 +40,19 @@ CudaMessage::CudaMessage(const Tensors& tensors, const Region& on_gpu, bool send
   PINNEDPG_CHECK(!is_captured(users), tensors.operation(), ": a message cannot be captured in a CUDA graph; got a ",
                  "current stream that is being captured. Make the call outside of the graph");
   const size_t bytes = on_gpu.bytes();
-  const size_t front = !sends && bytes < kSmallBytes ? sizeof(Flag) : 0;
+  const size_t front = bytes < kSmallBytes ? sizeof(Flag) : 0;
   host_ = pinned_memory(front + bytes);
   host_region_ = Region::flat(static_cast<std::byte*>(host_.data_ptr()) + front, bytes);
-  begin_.record(users);
-  if (sends) {
-    CudaStream& stream = beside(gpu_, users, true);
-    begin_.hold(stream.handle());
-    stream.copy(host_region_, gpu_region_, Toward::kStage);
-    end_.record(stream.handle());
-    queued_ = true;
-    return;
-  }
   if (front == 0) flag_memory_ = pinned_memory(sizeof(Flag));
   flag_ = new (front > 0 ? host_.data_ptr() : flag_memory_.data_ptr()) Flag();
-}
-
-bool CudaMessage::is_over() const {
-  if (over_ || !queued_) return over_;
-  const CurrentDevice current(gpu_);
-  return end_.is_over();
+  begin_.record(users);
+  if (!sends) return;
+  CudaStream& stream = beside(gpu_, users, true);
+  begin_.hold(stream.handle());
+  stream.copy(host_region_, gpu_region_, Toward::kStage);
+  stream.arrive(*flag_, 1);
+  end_.record(stream.handle());
+  queued_ = true;
 }
 
 void CudaMessage::hold(void* stream) {
@@ -74,37 +67,37 @@ void CudaMessage::hold(void* stream) {
 
 void CudaMessage::come(bool well) {
   well_ = well;
-  if (flag_ != nullptr) flag_->step.store(1);  // before all else: the holder of the lock may wait for it
+  if (!sends_) flag_->step.store(1);  // before all else: the holder of the lock may wait for it
   come_ = true;
 }
 
-bool CudaMessage::settle() {
+bool CudaMessage::is_settled() const {
+  if (dead_ || !come_) return dead_;
+  return sends_ ? is_ready() : over_ || (!well_ && !queued_);
+}
+
+void CudaMessage::attend() {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock || over_ || dead_) return;
   try {
-    return dead_ || advance();
+    const CurrentDevice current(gpu_);
+    // What its stream waits for may need a later copy: until it is there none is queued.
+    if (wants_copy() && begin_.is_over()) queue_copy(beside(gpu_, nullptr, false));
+    if (!queued_ || !end_.is_over()) return;
+    tensors_ = Tensors(tensors_.operation());
+    over_ = true;
   } catch (const SystemError&) {
     dead_ = true;
     throw;
   }
 }
 
-bool CudaMessage::advance() {
-  if (!sends_ && !come_) return false;
-  if (!queued_) {
-    const std::unique_lock lock(mutex_, std::try_to_lock);
-    if (!lock) return false;
-    if (!queued_ && !well_) return true;
-    const CurrentDevice current(gpu_);
-    // What its stream waits for may need a later copy: until it is there none is queued.
-    if (!queued_ && !begin_.is_over()) return false;
-    if (!queued_) queue_copy(beside(gpu_, nullptr, false));
-  }
-  if (!is_over()) return false;
+void CudaMessage::let_go() {
   std::lock_guard lock(mutex_);
+  if (!queued_) return;  // a stream may be told to wait for it yet
   over_ = true;
   tensors_ = Tensors(tensors_.operation());
-  if (!come_) return false;  // of a send: the bytes are yet to be read
   host_ = flag_memory_ = at::Tensor();
-  return true;
 }
 
 void CudaMessage::queue_copy(CudaStream& stream) {

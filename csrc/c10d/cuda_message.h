@@ -13,7 +13,7 @@ namespace pinnedpg {
 
 /// A message's bytes on their way between a tensor on a GPU and pinned memory of the host, where the mailbox takes or
 /// puts them. No copy is queued behind anything that needs a copy still to be queued: a GPU has few queues, and what
-/// waits at the head of one holds up the rest. So a message that has come is copied at once; else whoever waits for it
+/// waits at the head of one holds up the rest. So a message that has come is copied soon; else whoever waits for it
 /// has his own stream wait, and copy. Keeps the tensor and the memory while they are needed. Any thread may call it.
 class CudaMessage {
  public:
@@ -26,22 +26,33 @@ class CudaMessage {
   /// Where the host finds, or puts, the bytes.
   Region on_host() const { return host_region_; }
 
-  /// Whether the copy is done: of a send, the bytes are on the host; of a receive, in the tensor.
-  bool is_over() const;
-  /// Whether its end is to be looked for: it does not depend on the peer.
-  bool is_under_way() const { return !over_ && (sends_ || come_); }
-  /// What is queued on the stream (a cudaStream_t of the GPU) later comes after the copy. Never blocks the host.
-  void hold(void* stream);
+  // For who moves messages. These make no call of CUDA's: such a call has to wait where another thread loads a kernel,
+  // and that thread for all that is queued, and so perhaps for a message.
 
+  /// Of a send that the host is not done with: its bytes are on the host.
+  bool is_ready() const { return over_ || flag_->has_reached(1); }
   /// The host is done with it. Of a receive: all bytes have come; or none will, and the tensor's contents do not
   /// matter.
   void come(bool well);
-  /// Goes on with what the host is to do, without blocking. True: nothing is left, and this can be let go of. Raises
-  /// SystemError once.
-  bool settle();
+  /// Whether its end is to be looked for: it does not depend on the peer.
+  bool is_under_way() const { return !over_ && (sends_ ? !is_ready() : come_.load()); }
+  /// Whether what has come is yet to be copied to the GPU.
+  bool wants_copy() const { return !sends_ && come_ && well_ && !queued_; }
+  /// Whether nothing is left but to let go of it.
+  bool is_settled() const;
+
+  // These may block where another thread loads a kernel.
+
+  /// What is queued on the stream (a cudaStream_t of the GPU) later comes after the copy.
+  void hold(void* stream);
+  /// Does what is left to be done for the GPU, as far as nothing need be waited for. Raises SystemError once.
+  void attend();
+  /// Of what is settled.
+  void let_go();
+  /// Whether the copy is done, as far as has been seen to.
+  bool is_over() const { return over_; }
 
  private:
-  bool advance();
   void queue_copy(CudaStream& stream);
 
   const bool sends_;
@@ -50,12 +61,12 @@ class CudaMessage {
   const int gpu_;
   at::Tensor host_, flag_memory_;
   Region host_region_;
-  Flag* flag_ = nullptr;  ///< of a receive: 1 once the host is done with it
+  Flag* flag_ = nullptr;  ///< of a send, 1 once its bytes are on the host; of a receive, once the host is done with it
   CudaEvent begin_, end_;
   std::mutex mutex_;
   std::atomic<bool> queued_{false};  ///< the copy, and `end_` behind it
   std::atomic<bool> come_{false};
-  bool well_ = true;
+  std::atomic<bool> well_{true};
   std::atomic<bool> over_{false};
   std::atomic<bool> dead_{false};  ///< the GPU has failed
 };

@@ -4,113 +4,12 @@
 
 #include <algorithm>
 #include <deque>
-#include <set>
-#include <thread>
 
-#include "base/interrupt.h"
-#include "base/log.h"
-#include "device/device.h"
 #include "device/host_wait_stream.h"
-#include "device/pinned.h"
 #include "device/threads.h"
 #include "device/torch_streams.h"
 
 namespace pinnedpg {
-
-void CudaTeam::connect(const char* operation, std::chrono::milliseconds timeout, const std::vector<int>& gpus) {
-  std::lock_guard lock(connecting_);
-  if (connected_) return;
-  team_.connect(operation, timeout);
-  team_.check();
-  by_host_ |= !std::all_of(gpus.begin(), gpus.end(), CudaStream::can_wait);
-  const Staging& staging = team_.communicator().staging();
-  watchdog_ = std::make_unique<Watchdog>(team_.watchdog());
-  gots_.clear();
-  for (int rank = 0; rank < staging.geometry().world_size; ++rank) gots_.push_back(&staging.got(rank));
-  // All have placed their own slots: to pin them touches them.
-  await_ranks(operation, timeout, [&](int rank) { return staging.member(rank).presence.load() != Presence::kAbsent; });
-  try {
-    prepare_fused(gpus);
-    pinned_ = pin();
-  } catch (const SystemError&) {
-    team_.fail(operation, std::current_exception());
-  }
-  meet(operation, timeout);
-  connected_ = true;
-}
-
-void CudaTeam::prepare_fused(const std::vector<int>& gpus) {
-  const Geometry& geometry = team_.communicator().staging().geometry();
-  if (by_host_ || gpus.size() != 1 || geometry.fused_bytes == 0) return;
-  auto fused = std::make_unique<FusedCalls>(team_.communicator(), gpus[0]);
-  {
-    std::lock_guard lock(queueing_);
-    fused_.swap(fused);
-  }
-  team_.communicator().staging().member(team_.communicator().first_rank()).gpu = gpu_id(gpus[0]);
-}
-
-std::shared_ptr<void> CudaTeam::pin() {
-  const Staging& staging = team_.communicator().staging();
-  Segment& segment = *team_.segment();
-  std::exception_ptr error;  // the first one
-  for (size_t bytes = segment.bytes();;) {
-    try {
-      auto pinned = pin_shared(team_.segment(), segment.data(), bytes);
-      for (int member = 0; member < team_.tensors(); ++member) {
-        staging.member(team_.communicator().first_rank() + member).pinned = bytes;
-      }
-      return pinned;
-    } catch (const SystemError& fault) {
-      if (!error) error = std::current_exception();
-      const size_t smaller = Staging::bytes_needed(staging.geometry().within(bytes / 2));
-      if (smaller >= bytes) std::rethrow_exception(error);
-      PINNEDPG_LOG(kWarn, kShm, "rank ", team_.communicator().first_rank() / team_.tensors(), ": ", fault.what(),
-                   "; trying ", smaller, " bytes. Large CUDA tensors are slower then");
-      bytes = smaller;
-    }
-  }
-}
-
-void CudaTeam::shrink(size_t bytes) {
-  if (bytes >= team_.segment()->bytes()) return;
-  team_.communicator().shrink(team_.communicator().staging().geometry().within(bytes));
-}
-
-void CudaTeam::await_ranks(const char* operation, std::chrono::milliseconds timeout,
-                           const std::function<bool(int)>& is_there) {
-  watchdog_->begin(operation, timeout);
-  for (int rank = 0; rank < static_cast<int>(gots_.size()); ++rank) {
-    while (!is_there(rank)) {
-      watchdog_->patrol({&gots_[static_cast<size_t>(rank)], 1}, 1);
-      check_interrupts();
-      std::this_thread::sleep_for(std::chrono::microseconds(100));
-    }
-  }
-}
-
-void CudaTeam::meet(const char* operation, std::chrono::milliseconds timeout) {
-  const Staging& staging = team_.communicator().staging();
-  for (int member = 0; member < team_.tensors(); ++member) {
-    const int rank = team_.communicator().first_rank() + member;
-    staging.member(rank).waits.store(by_host_ ? Waits::kHost : Waits::kGpu);
-  }
-  await_ranks(operation, timeout, [&](int rank) { return staging.member(rank).waits.load() != Waits::kUnknown; });
-  std::set<GpuId> ids;
-  size_t pinned = SIZE_MAX;
-  for (int rank = 0; rank < staging.geometry().world_size; ++rank) {
-    by_host_ |= staging.member(rank).waits.load() == Waits::kHost;
-    ids.insert(staging.member(rank).gpu);
-    pinned = std::min(pinned, staging.member(rank).pinned.load());
-  }
-  shrink(pinned);
-  const bool apart = ids.size() == static_cast<size_t>(staging.geometry().world_size) && !ids.contains(GpuId{});
-  team_.segment()->seal();  // all have mapped it
-  if (!by_host_ && apart && staging.geometry().fused_bytes > 0) return;
-  std::unique_ptr<FusedCalls> unused;  // let go of after the lock: that waits for the GPU
-  std::lock_guard lock(queueing_);
-  unused = std::move(fused_);
-}
 
 CudaTeam::~CudaTeam() {
   if (!pinned_) return;
@@ -132,7 +31,7 @@ std::vector<int> CudaTeam::gpus() {
 bool CudaTeam::is_idle() {
   std::lock_guard lock(queueing_);
   if (fused_ && !fused_->is_idle()) {
-    fused_->check_gpu();
+    CudaProbe(fused_->gpu()).ask();
     return false;
   }
   return std::all_of(streams_.begin(), streams_.end(), [](const auto& entry) {
@@ -141,9 +40,7 @@ bool CudaTeam::is_idle() {
   });
 }
 
-void CudaTeam::check_gpu() {
-  if (fused_) fused_->check_gpu();
-}
+void CudaTeam::check_gpu(int gpu) { probes_.try_emplace(gpu, gpu).first->second.look(); }
 
 void CudaTeam::patrol(const Queued& queued) {
   if (!queued.fused) return watchdog_->patrol(late(queued), queued.step);
@@ -227,13 +124,14 @@ void* CudaTeam::side_of(const Streams& streams) {
   return streams_of(0, fused_->gpu()).get.handle();
 }
 
-CudaTeam::Queued CudaTeam::queue_fused(Call& call, FusedRound& round, void* stream) {
+CudaTeam::Queued CudaTeam::queue_fused(Call& call, FusedRound& round, void* stream,
+                                       const std::function<void()>& after) {
   std::lock_guard lock(queueing_);
   Queued queued;
   queued.fused = true;
   queued.step = team_.communicator().announce(call);
   queued.number = call.label.number;
-  queued.done.emplace_back(fused_->gpu(), fused_->queue(round, call, stream));
+  queued.done.emplace_back(fused_->gpu(), fused_->queue(round, call, stream, after));
   return queued;
 }
 
@@ -286,10 +184,23 @@ CudaTeam::Queued CudaTeam::queue(Call& call, const std::vector<int>& devices, co
   const Streams last = gather(devices);
   if (after) after(last);
   for (const auto& [device, stream] : last) {
-    const CurrentDevice current(device);
-    queued.done.emplace_back(device, std::make_shared<CudaEvent>(device, stream));
+    const auto member = std::find(devices.begin(), devices.end(), device) - devices.begin();
+    queued.done.emplace_back(device, mark_end(static_cast<size_t>(member), device));
   }
   return queued;
+}
+
+std::shared_ptr<CudaMark> CudaTeam::mark_end(size_t member, int device) {
+  const CurrentDevice current(device);
+  End& end = ends_[member];
+  CudaStream& stream = streams_of(member, device).get;
+  if (end.mark && end.device != device) end.mark->hold(stream.handle());  // its ends come in their order
+  const Communicator& communicator = team_.communicator();
+  Flag& flag = communicator.staging().member(communicator.first_rank() + static_cast<int>(member)).queued;
+  stream.arrive(flag, ++end.number);
+  end.device = device;
+  return end.mark = std::make_shared<CudaEnd>(std::shared_ptr<Flag>(communicator.memory(), &flag), end.number,
+                                              stream.handle());
 }
 
 }  // namespace pinnedpg

@@ -9,7 +9,7 @@
 
 #include "c10d/cuda_fused.h"
 #include "c10d/team.h"
-#include "device/cuda_stream.h"
+#include "device/cuda_probe.h"
 #include "device/queue.h"
 
 namespace pinnedpg {
@@ -65,8 +65,8 @@ class CudaTeam {
   std::optional<FusedRound> fuse(const Call& call, const std::vector<int>& gpus) const;
   /// A stream behind what is on those now, for a call that its caller's is not to wait for.
   void* side_of(const Streams& streams);
-  /// Queues that on the stream: the caller's own, or that one.
-  Queued queue_fused(Call& call, FusedRound& round, void* stream);
+  /// Queues that on the stream: the caller's own, or that one; and what `after` queues there.
+  Queued queue_fused(Call& call, FusedRound& round, void* stream, const std::function<void()>& after);
   /// Captures that into the stream's graph.
   void capture_fused(const Call& call, FusedRound& round, void* stream);
 
@@ -79,10 +79,11 @@ class CudaTeam {
   Watchdog& watchdog() { return *watchdog_; }
   /// Where calls have been queued.
   std::vector<int> gpus();
-  /// Whether nothing is queued any more. The streams of a group that is aborted end in no order.
+  /// Whether nothing is queued any more. The streams of a group that is aborted end in no order. Asks the GPUs, and so
+  /// may block. Raises SystemError where one has failed.
   bool is_idle();
-  /// For whoever watches. Raises SystemError where the GPU of fused calls has failed.
-  void check_gpu();
+  /// For whoever watches. Raises SystemError where that GPU has failed.
+  void check_gpu(int gpu);
   /// Looks at the ranks that a call waits for. Raises GroupError.
   void patrol(const Queued& queued);
 
@@ -105,6 +106,8 @@ class CudaTeam {
   void follow(const Streams& streams, const std::vector<int>& devices);
   /// One stream of each GPU, behind all that the members have queued.
   Streams gather(const std::vector<int>& devices);
+  /// The end of all that is queued on that member's last stream on the GPU.
+  std::shared_ptr<CudaMark> mark_end(size_t member, int device);
   Pair& streams_of(size_t member, int device);
   /// The flags of those ranks that the others wait for, its own last.
   std::vector<Flag*> late(const Queued& queued);
@@ -117,7 +120,15 @@ class CudaTeam {
   std::shared_ptr<void> pinned_;
   std::unique_ptr<FusedCalls> fused_;                                ///< null: calls are not fused
   std::map<std::pair<size_t, int>, std::unique_ptr<Pair>> streams_;  ///< by member and GPU
+  /// Of the last call whose end a member has marked.
+  struct End {
+    int device = -1;
+    uint32_t number = 0;
+    std::shared_ptr<CudaMark> mark;
+  };
+  std::map<size_t, End> ends_;  ///< by member
   std::unique_ptr<Watchdog> watchdog_;
+  std::map<int, CudaProbe> probes_;  ///< by GPU, for whoever watches
   std::vector<Flag*> gots_;
   const std::shared_ptr<Queue> watched_ = std::make_shared<Queue>();
 };

@@ -186,7 +186,7 @@ bool Mailbox::drive_locked() {
   bool moved = false;
   for (auto& [rank, peer] : peers_) moved |= peer.drive();
   moved |= move_own();
-  std::erase_if(on_gpus_, [](const auto& one) { return one->settle(); });
+  attend_gpus();
   if (leaving_) end_unmatched();
   if (leaving_ && moved) leaving_ = steady_clock::now();
   if (!moved && is_busy()) patrol();
@@ -205,11 +205,6 @@ std::shared_ptr<Wire> Mailbox::only_wire(int peer) {
     only = one.wire();
   }
   return only;
-}
-
-bool Mailbox::serves_gpus() {
-  std::lock_guard lock(mutex_);
-  return !on_gpus_.empty();
 }
 
 bool Mailbox::is_busy() const {

@@ -84,7 +84,8 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   void check_abort();
   bool has_left(int rank) const override;
   bool is_busy() const;
-  bool has_work() const { return is_busy() || !on_gpus_.empty(); }
+  void attend_gpus();
+  bool has_work() const { return is_busy() || !on_gpus_.empty() || !settled_.empty(); }
   void close(const std::string& reason);
   void end_unmatched();
   void end_all(const std::string& reason);
@@ -99,6 +100,7 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   std::list<Arrival> arrivals_;                              ///< messages without a receive, in order
   std::list<std::pair<MessagePtr, MessagePtr>> own_moving_;  ///< sends to itself, with their receives
   std::list<std::shared_ptr<CudaMessage>> on_gpus_;          ///< whose copies are not over
+  std::vector<std::shared_ptr<CudaMessage>> settled_;        ///< to be let go of
   std::vector<MessagePtr> done_;                             ///< to be completed once the lock is let go of
   std::string closed_;                                       ///< why nothing can be posted; empty while it can
   int own_ = 0;                                              ///< arrivals from the rank itself
@@ -106,7 +108,8 @@ class Mailbox final : public std::enable_shared_from_this<Mailbox>, private Peer
   bool pumped_ = false;  ///< the worker sees to what is under way
   std::vector<std::weak_ptr<Team>> teams_;
   std::future<std::optional<std::string>> abort_;  ///< what the Store says of one, asked aside
-  std::chrono::steady_clock::time_point last_patrol_, last_asked_;
+  std::future<void> attended_;                     ///< the messages on GPUs have been seen to, aside
+  std::chrono::steady_clock::time_point last_patrol_, last_asked_, last_attended_;
   std::optional<std::chrono::steady_clock::time_point> leaving_;  ///< when something last moved since the rank left
 };
 

@@ -79,7 +79,8 @@ void WorkMessage::raise_failure() const {
 
 bool WorkMessage::isCompleted() {
   if (!WorkPinned::isCompleted() || !cuda_) return WorkPinned::isCompleted();
-  return exception() || with_torch_errors([&] { return cuda_->settle(); });
+  if (!exception()) with_torch_errors([&] { cuda_->attend(); });
+  return exception() || cuda_->is_over();
 }
 
 c10::intrusive_ptr<c10::ivalue::Future> WorkMessage::make_future() const {

@@ -79,7 +79,7 @@ struct Message {
   std::string error;  ///< why it is over; empty: well
 
   /// Of a send: its bytes can be read.
-  bool is_ready() const { return !cuda || region.bytes() == 0 || cuda->is_over(); }
+  bool is_ready() const { return !cuda || region.bytes() == 0 || cuda->is_ready(); }
   bool is_send() const { return work->retrieveOpType() == c10d::OpType::SEND; }
   bool matches(int source, int of_tag) const { return (peer == -1 || peer == source) && tag == of_tag; }
   /// It is over: lets go of all it holds, and tells the work.

@@ -174,6 +174,8 @@ class ProcessGroupPinned final : public c10d::Backend {
   void plan_legs(Request& request, Call& call, CudaTeam& team, PlanRef plan, const Operation::Next& next);
   WorkPtr run_fused(Request& request, const std::shared_ptr<CudaTeam>& team, Call& call, FusedRound& round,
                     void* stream, bool captured);
+  /// Raises the error of a call that could not be queued; keeps what a part of it needs until that is let go.
+  [[noreturn]] void give_up(Request& request, const std::shared_ptr<CudaTeam>& team, std::exception_ptr error);
   /// Of a call that is queued: keeps what it needs until it is done.
   WorkPtr watch(Request& request, const std::shared_ptr<CudaTeam>& team, CudaTeam::Queued queued);
   WorkPtr done_by_host(Request& request, const CudaTeam::Streams& streams);

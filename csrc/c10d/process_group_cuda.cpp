@@ -131,9 +131,24 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_on_gpus(Request& request, Pl
     const auto write = beside(request.tensors.writes_back(), [&] { request.tensors.write_back(); });
     queued = team->queue(call, devices, streams, read, write);
   } catch (...) {
-    team->team().fail(name, std::current_exception());
+    give_up(request, team, std::current_exception());
   }
   return watch(request, team, std::move(queued));
+}
+
+void ProcessGroupPinned::give_up(Request& request, const std::shared_ptr<CudaTeam>& team, std::exception_ptr error) {
+  try {
+    team->team().fail(request.label.name(), error);
+  } catch (const ValueError&) {  // nothing of it is queued
+    throw;
+  } catch (...) {
+    // The group is aborted. A part of the call may be queued, and uses the tensors until it has been let go.
+    CudaTeam::Queued part;
+    part.step = team->team().communicator().got_step();
+    team->watched().push(
+        std::make_shared<CudaCall>(team, request.label, request.timeout, std::move(part), request.tensors, nullptr));
+    throw;
+  }
 }
 
 void ProcessGroupPinned::plan_legs(Request& request, Call& call, CudaTeam& team, PlanRef plan,
@@ -150,25 +165,24 @@ void ProcessGroupPinned::plan_legs(Request& request, Call& call, CudaTeam& team,
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_fused(Request& request, const std::shared_ptr<CudaTeam>& team,
                                                           Call& call, FusedRound& round, void* stream, bool captured) {
-  CudaTeam::Queued queued;
   if (request.tensors.reads()) {
     const int gpu = request.tensors.gpus()[0];
     const CurrentStream current(gpu, stream);
     request.tensors.read();
   }
-  if (captured) {
-    team->capture_fused(call, round, stream);
-  } else {
-    queued = team->queue_fused(call, round, stream);
-  }
+  std::function<void()> write;
   if (request.tensors.writes_back()) {
-    const int gpu = request.tensors.gpus()[0];
-    const CurrentDevice device(gpu);
-    const CurrentStream current(gpu, stream);
-    request.tensors.write_back();
-    if (!captured) queued.done = {mark_of(gpu, stream)};
+    write = [&] {
+      const int gpu = request.tensors.gpus()[0];
+      const CurrentDevice device(gpu);
+      const CurrentStream current(gpu, stream);
+      request.tensors.write_back();
+    };
   }
-  return captured ? done_by_host(request, {}) : watch(request, team, std::move(queued));
+  if (!captured) return watch(request, team, team->queue_fused(call, round, stream, write));
+  team->capture_fused(call, round, stream);
+  if (write) write();
+  return done_by_host(request, {});
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::watch(Request& request, const std::shared_ptr<CudaTeam>& team,

@@ -72,6 +72,7 @@ struct alignas(64) Member {
   GpuId gpu;  ///< that alone carries out its calls, as far as it knows; there once `waits` is known, as is
   std::atomic<size_t> pinned;  ///< how much of the segment, from its beginning, its GPUs see
   Flag fused;                  ///< the last of its calls that was one kernel and is over
+  Flag queued;                 ///< likewise of those whose end it marks that were queued in parts
 };
 
 /// What all ranks of a group share beside flags and slots.

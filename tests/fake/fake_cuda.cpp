@@ -158,6 +158,14 @@ bool is_current(void* stream) {
   return false;
 }
 
+/// Who loads a kernel has the lock of the GPU's context, and waits for all that is queued. No lock here: it would order
+/// what the sanitizer is to find without one.
+std::atomic<bool> loads{false};
+
+void enter_context() {
+  await([] { return !loads.load(std::memory_order_relaxed); });
+}
+
 std::atomic<size_t> pins_most{SIZE_MAX};  // as of the last pin: others may set the environment meanwhile
 
 }  // namespace
@@ -185,6 +193,12 @@ void await(const std::function<bool()>& there) {
     if (looks < 50) std::this_thread::yield();
     if (looks >= 50) std::this_thread::sleep_for(microseconds(50));
   }
+}
+
+void load_kernel() {
+  loads.store(true, std::memory_order_relaxed);
+  finish_all();
+  loads.store(false, std::memory_order_relaxed);
 }
 
 void* new_stream(int device) {
@@ -244,27 +258,38 @@ void push_mark(void* stream, const Mark& mark) {
 }  // namespace
 
 void push_kernel(void* stream, std::function<void()> work) {
+  enter_context();
   if (stream != nullptr) return push(stream, std::move(work));
   if (!host_kernels) host_kernels = std::make_unique<Queued>(0);
   push(host_kernels.get(), std::move(work));
 }
 
-CudaEvent::CudaEvent(int device) : device_(device), event_(new Mark(std::make_shared<std::atomic<bool>>(true))) {}
+CudaEvent::CudaEvent(int device) : device_(device), event_(new Mark(std::make_shared<std::atomic<bool>>(true))) {
+  enter_context();
+}
 
-CudaEvent::~CudaEvent() { delete static_cast<Mark*>(event_); }
+CudaEvent::~CudaEvent() {
+  enter_context();
+  delete static_cast<Mark*>(event_);
+}
 
 void CudaEvent::record(void* stream) {
+  enter_context();
   auto mark = std::make_shared<std::atomic<bool>>(false);
   *static_cast<Mark*>(event_) = mark;
   push_mark(stream, mark);
 }
 
 void CudaEvent::hold(void* stream) const {
+  enter_context();
   if (leaves_out(is_current(stream) ? "end" : "begin")) return;
   push(stream, [mark = *static_cast<const Mark*>(event_)] { await([&] { return mark->load(); }); });
 }
 
-bool CudaEvent::is_over() const { return leaves_out("looks") || (*static_cast<const Mark*>(event_))->load(); }
+bool CudaEvent::is_over() const {
+  enter_context();
+  return leaves_out("looks") || (*static_cast<const Mark*>(event_))->load();
+}
 
 CudaStream::CudaStream(int device) : stream_(new Queued(device)), owned_(true) {}
 
@@ -275,6 +300,7 @@ CudaStream::CudaStream(void* stream)
 bool CudaStream::can_wait(int) noexcept { return std::getenv("FAKE_CUDA_NO_WAITS") == nullptr; }
 
 CudaStream::~CudaStream() {
+  enter_context();
   if (owned_) delete static_cast<Queued*>(stream_);
 }
 
@@ -295,6 +321,7 @@ Readers& readers() {
 }  // namespace
 
 void CudaStream::copy(const Region& dst, const Region& src, Toward toward) {
+  enter_context();
   if (toward == Toward::kStage && dst.bytes() > 0) check_pinned(dst);
   if (leaves_out("readers") && toward != Toward::kStage) {
     std::lock_guard lock(readers().mutex);
@@ -307,6 +334,7 @@ void CudaStream::copy_on_host(const Region& dst, const Region& src) { copy(dst, 
 
 void CudaStream::reduce(const Region& dst, std::span<const Region> srcs, Reduction reduction,
                         std::span<const double* const> factors) {
+  enter_context();
   std::vector<const void*> sources;
   for (const Region& src : srcs) sources.push_back(src.data);
   push(stream_, [dst, sources, reduction, where = std::vector<const double*>(factors.begin(), factors.end())] {
@@ -318,6 +346,7 @@ void CudaStream::reduce(const Region& dst, std::span<const Region> srcs, Reducti
 
 void CudaStream::arrive(Flag& flag, uint32_t step) {
   if (!can_wait(0)) std::abort();
+  enter_context();
   if (leaves_out("readers")) {
     std::lock_guard lock(readers().mutex);
     if (readers().reading.erase(stream_) != 0) readers().flags.insert(&flag);
@@ -328,8 +357,9 @@ void CudaStream::arrive(Flag& flag, uint32_t step) {
 
 bool CudaStream::wait(std::span<Flag* const> flags, uint32_t step) {
   if (!can_wait(0)) std::abort();
+  enter_context();
   for (Flag* flag : flags) {
-    if (flag->has_reached(step) || leaves_out(stream_ == nullptr ? "end" : "flags")) continue;
+    if (flag->has_reached(step) || leaves_out(is_current(stream_) ? "end" : "flags")) continue;
     if (leaves_out("readers")) {
       std::lock_guard lock(readers().mutex);
       if (readers().flags.count(flag) != 0) continue;
@@ -339,7 +369,10 @@ bool CudaStream::wait(std::span<Flag* const> flags, uint32_t step) {
   return true;
 }
 
-bool CudaStream::is_idle() const { return pinnedpg::is_idle(stream_); }
+bool CudaStream::is_idle() const {
+  enter_context();
+  return pinnedpg::is_idle(stream_);
+}
 
 CurrentDevice::CurrentDevice(int) {}
 CurrentDevice::~CurrentDevice() = default;

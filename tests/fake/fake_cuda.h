@@ -17,6 +17,8 @@ void push(void* stream, std::function<void()> work);
 /// The same for a kernel, which the host does not wait for: what marks the host's stream comes after it.
 void push_kernel(void* stream, std::function<void()> work);
 bool is_idle(void* stream);
+/// As the first launch of a kernel does: waits for all that is queued, and lets no other thread make a call of CUDA's.
+void load_kernel();
 
 /// Of all threads; null, at first: the host.
 void* fake_current_stream(int device);

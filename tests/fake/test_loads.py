@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Kernels that are loaded by their first launch, on a fake GPU.
+
+CUDA then waits for all that is queued, and holds up every other thread's call of its own: nothing
+that the GPU waits for may need one. tests/test_fake_gpu.py builds the extension and runs this.
+"""
+
+import ctypes
+import time
+
+import pytest
+import ranks
+import torch
+import torch.distributed as dist
+from test_message_streams import LIMIT, SIZES, met, pytestmark  # noqa: F401
+from worker import Setup
+
+from pinnedpg import _C
+
+LAUNCHED_S = 8.0
+"""A hang is found after that time; the ranks' own is longer."""
+SETUP = Setup(timeout_s=20.0)
+
+
+def load():
+    ctypes.CDLL(_C.__file__).fake_load()
+
+
+def ping_pong(rank, size, rounds=10):
+    """Each needs what the other is to send while it loads a kernel."""
+    wrong = []
+    for i in range(rounds):
+        there, back = torch.full((size,), float(i)), torch.full((size,), -1.0)
+        if rank == 0:
+            dist.isend(there, 1)
+            answer = dist.irecv(back, 1)
+            answer.wait()
+        else:
+            question = dist.irecv(back, 0)
+            question.wait()
+        load()
+        if rank == 0:
+            answer.wait(LIMIT)
+        else:
+            question.wait(LIMIT)
+            dist.isend(back + 1, 0).wait()
+        wrong += [i] if back.unique().tolist() != [i + 1.0 - rank] else []
+    return wrong
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_messages_move_while_a_kernel_is_loaded(size):
+    run = ranks.start(met, 2, ping_pong, size, setup=SETUP)
+    assert run.results(LAUNCHED_S) == [[]] * 2
+
+
+def nobody_waits(rank, size):
+    """What has come is copied later than a kernel is loaded, and frees what it has kept."""
+    tensor = torch.full((size,), float(rank))
+    if rank == 0:
+        dist.isend(tensor, 1)
+    else:
+        work = dist.irecv(tensor, 0)
+    for _ in range(20):
+        load()
+    end = time.monotonic() + 5
+    while rank == 1 and not work.is_completed() and time.monotonic() < end:
+        time.sleep(0.001)
+    return tensor.unique().tolist()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_message_that_nobody_waits_for(size):
+    assert ranks.start(met, 2, nobody_waits, size, setup=SETUP).results(LAUNCHED_S) == [[0.0]] * 2
+
+
+def bereaved(rank, count):
+    """The GPU waits for a rank that has left, and the loading of a kernel for the GPU."""
+    dist.all_reduce(torch.ones(count))
+    if rank == 1:
+        return None
+    work = dist.all_reduce(torch.ones(count), async_op=True)
+    begin = time.monotonic()
+    load()
+    with pytest.raises(dist.DistBackendError) as caught:
+        work.wait(LIMIT)
+    return "rank 1" in str(caught.value) and time.monotonic() - begin < 3
+
+
+@pytest.mark.parametrize("count", [10, 300_000], ids=["fused", "queued"])
+def test_a_rank_that_leaves_while_a_kernel_is_loaded(count):
+    run = ranks.start(met, 2, bereaved, count, setup=SETUP)
+    assert run.results(LAUNCHED_S) == [True, None]
