@@ -12,8 +12,10 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-ON_GPU = bool(os.environ.get("PINNEDPG_TEST_DEFAULT"))
+ON_GPU = os.environ.get("PINNEDPG_TEST_DEFAULT", "cpu") != "cpu"
 """Whether the default device of the ranks is a GPU (see `worker.spread`)."""
+if ON_GPU and os.environ.get("PINNEDPG_TEST_DEVICE") != "cuda":
+    raise RuntimeError("PINNEDPG_TEST_DEFAULT=cuda needs PINNEDPG_TEST_DEVICE=cuda")
 
 
 def made(make: Callable):

@@ -15,6 +15,7 @@ import ranks
 import torch
 import torch.distributed as dist
 from cases import all_gather_single
+from default_device import ON_GPU
 from reductions import reduce_scatter_single
 from torch.distributed.device_mesh import init_device_mesh
 from torch_release import RELEASE
@@ -240,3 +241,12 @@ def with_hooks():
 
 def test_there_are_no_completion_hooks():
     assert ranks.run(with_hooks, 1) == [False]
+
+
+def on_a_gpu():
+    return torch.ones(1).is_cuda
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_the_default_device_is_what_was_asked_for(launcher):
+    assert ranks.run(on_a_gpu, 2, launcher=launcher) == [ON_GPU] * 2

@@ -113,7 +113,9 @@ def warm_up(store: dist.Store, rank: int, world_size: int) -> None:
     spread(rank)
     torch.zeros(1, device="cuda").add_(1).item()
     store.add("warm", 1)
+    end = time.monotonic() + 60
     while store.add("warm", 0) < world_size:
+        assert time.monotonic() < end, "the ranks do not come together"
         time.sleep(0.001)
 
 
