@@ -72,12 +72,12 @@ def test_failures_and_orders(folder, environment):
 
 @pytest.mark.timeout(120)
 def test_calls_in_the_order_of_streams(folder):
-    check(11, *run(folder, "fake/test_call_streams.py"))
+    check(15, *run(folder, "fake/test_call_streams.py"))
 
 
 @pytest.mark.timeout(120)
 def test_kernels_that_are_loaded(folder):
-    check(6, *run(folder, "fake/test_loads.py"))
+    check(9, *run(folder, "fake/test_loads.py"))
 
 
 @pytest.mark.timeout(120)

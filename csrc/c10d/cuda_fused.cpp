@@ -33,13 +33,13 @@ std::shared_ptr<CudaMark> FusedCalls::queue(FusedRound& round, const Call& call,
   const CurrentDevice current(gpu_);
   set_wait(round, call.label, bounded(call.timeout) + kHostFirst, true);
   if (last_) last_->hold(stream);
-  round.over = after ? nullptr : seen_by_gpu(&flag_->step);
+  round.over = seen_by_gpu(&flag_->step);
   round.number = ++number_;
   queue_.push(round, stream);
-  if (after) {
-    after();
-    CudaStream(stream).arrive(*flag_, number_);
-  }
+  last_ = std::make_shared<CudaEnd>(flag_, number_, stream);
+  if (!after) return last_;
+  after();
+  CudaStream(stream).arrive(*flag_, ++number_);
   return last_ = std::make_shared<CudaEnd>(flag_, number_, stream);
 }
 

@@ -25,8 +25,8 @@ class FusedCalls {
     return fuse(call, communicator_.staging(), communicator_.first_rank());
   }
 
-  /// Queues the round on the stream, behind the round before it, and returns its end: its kernel says itself that it is
-  /// over, but where `after` queues something on the stream.
+  /// Queues the round on the stream, behind the round before it, and what `after` queues there. Returns the end of
+  /// both: a kernel says itself that it is over.
   std::shared_ptr<CudaMark> queue(FusedRound& round, const Call& call, void* stream,
                                   const std::function<void()>& after = {});
   /// Adds it to the graph that the stream is captured into. Nothing else is known of it: the ranks see on their GPUs
@@ -45,7 +45,7 @@ class FusedCalls {
   const int gpu_;
   FusedQueue queue_;
   const std::shared_ptr<Flag> flag_;
-  uint32_t number_ = 0;  ///< of the last call
+  uint32_t number_ = 0;  ///< of the last end
   std::shared_ptr<CudaMark> last_;
 };
 

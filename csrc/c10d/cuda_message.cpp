@@ -57,6 +57,8 @@ CudaMessage::CudaMessage(const Tensors& tensors, const Region& on_gpu, bool send
 
 void CudaMessage::hold(void* stream) {
   std::lock_guard lock(mutex_);
+  if (void_) return;  // who waits is told of the failure
+  if (fault_) std::rethrow_exception(fault_);
   const CurrentDevice current(gpu_);
   if (queued_) return end_.hold(stream);
   begin_.hold(stream);
@@ -71,14 +73,12 @@ void CudaMessage::come(bool well) {
   come_ = true;
 }
 
-bool CudaMessage::is_settled() const {
-  if (dead_ || !come_) return dead_;
-  return sends_ ? is_ready() : over_ || (!well_ && !queued_);
-}
-
 void CudaMessage::attend() {
   const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock || over_ || dead_) return;
+  if (!lock || over_ || void_) return;
+  if (fault_) std::rethrow_exception(fault_);
+  if (!sends_ && come_ && !well_ && !queued_) void_ = true;
+  if (void_) return;
   try {
     const CurrentDevice current(gpu_);
     // What its stream waits for may need a later copy: until it is there none is queued.
@@ -87,6 +87,7 @@ void CudaMessage::attend() {
     tensors_ = Tensors(tensors_.operation());
     over_ = true;
   } catch (const SystemError&) {
+    fault_ = std::current_exception();
     dead_ = true;
     throw;
   }
@@ -94,10 +95,10 @@ void CudaMessage::attend() {
 
 void CudaMessage::let_go() {
   std::lock_guard lock(mutex_);
-  if (!queued_) return;  // a stream may be told to wait for it yet
-  over_ = true;
+  over_ = !dead_ && !void_;
   tensors_ = Tensors(tensors_.operation());
   host_ = flag_memory_ = at::Tensor();
+  if (fault_) std::rethrow_exception(fault_);
 }
 
 void CudaMessage::queue_copy(CudaStream& stream) {

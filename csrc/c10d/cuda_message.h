@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <exception>
 #include <memory>
 #include <mutex>
 
@@ -38,16 +39,19 @@ class CudaMessage {
   bool is_under_way() const { return !over_ && (sends_ ? !is_ready() : come_.load()); }
   /// Whether what has come is yet to be copied to the GPU.
   bool wants_copy() const { return !sends_ && come_ && well_ && !queued_; }
+  /// Whether `attend` may have something to do.
+  bool is_to_be_attended() const { return !over_ && (sends_ || come_); }
   /// Whether nothing is left but to let go of it.
-  bool is_settled() const;
+  bool is_settled() const { return dead_ || (come_ && (sends_ ? is_ready() : over_ || void_)); }
 
   // These may block where another thread loads a kernel.
 
   /// What is queued on the stream (a cudaStream_t of the GPU) later comes after the copy.
   void hold(void* stream);
-  /// Does what is left to be done for the GPU, as far as nothing need be waited for. Raises SystemError once.
+  /// Does what is left to be done for the GPU, as far as nothing need be waited for. Raises SystemError where the GPU
+  /// has failed.
   void attend();
-  /// Of what is settled.
+  /// Of what is settled. Raises as `attend` does.
   void let_go();
   /// Whether the copy is done, as far as has been seen to.
   bool is_over() const { return over_; }
@@ -68,7 +72,9 @@ class CudaMessage {
   std::atomic<bool> come_{false};
   std::atomic<bool> well_{true};
   std::atomic<bool> over_{false};
-  std::atomic<bool> dead_{false};  ///< the GPU has failed
+  std::atomic<bool> void_{false};  ///< the message has failed, and nothing is or will be queued of it
+  std::atomic<bool> dead_{false};  ///< the GPU has failed: with `fault_`
+  std::exception_ptr fault_;
 };
 
 }  // namespace pinnedpg

@@ -14,7 +14,9 @@ namespace pinnedpg {
 CudaTeam::~CudaTeam() {
   if (!pinned_) return;
   try {
-    run_aside([pinned = std::move(pinned_), fused = std::shared_ptr(std::move(fused_))] {});
+    const auto kept = [](auto& one) { return std::make_shared<std::decay_t<decltype(one)>>(std::move(one)); };
+    run_aside([pinned = std::move(pinned_), fused = kept(fused_), streams = kept(streams_), probes = kept(probes_),
+               asked = kept(asked_)] {});
   } catch (const SystemError&) {
     // No thread can be had: it is let go of here.
   }
@@ -31,7 +33,8 @@ std::vector<int> CudaTeam::gpus() {
 bool CudaTeam::is_idle() {
   std::lock_guard lock(queueing_);
   if (fused_ && !fused_->is_idle()) {
-    CudaProbe(fused_->gpu()).ask();
+    if (!asked_) asked_ = std::make_unique<CudaProbe>(fused_->gpu());
+    asked_->ask();
     return false;
   }
   return std::all_of(streams_.begin(), streams_.end(), [](const auto& entry) {

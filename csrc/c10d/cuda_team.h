@@ -25,7 +25,7 @@ class CudaTeam {
   /// `by_host`: the host is to wait for the flags, and not the GPUs.
   CudaTeam(const Rendezvous& rendezvous, int tensors, int number, bool by_host)
       : by_host_(by_host), team_(rendezvous, tensors, number, true) {}
-  /// What is pinned is let go of on a thread of its own: that waits for all GPUs.
+  /// What is pinned, and the streams, are let go of on a thread of its own: that waits for all GPUs.
   ~CudaTeam();
 
   Team& team() { return team_; }
@@ -128,7 +128,8 @@ class CudaTeam {
   };
   std::map<size_t, End> ends_;  ///< by member
   std::unique_ptr<Watchdog> watchdog_;
-  std::map<int, CudaProbe> probes_;  ///< by GPU, for whoever watches
+  std::map<int, CudaProbe> probes_;   ///< by GPU, for whoever watches
+  std::unique_ptr<CudaProbe> asked_;  ///< for `is_idle`
   std::vector<Flag*> gots_;
   const std::shared_ptr<Queue> watched_ = std::make_shared<Queue>();
 };

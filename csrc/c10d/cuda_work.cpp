@@ -20,8 +20,10 @@ void WorkCuda::hold_streams(const CudaMarks& marks) {
 
 bool WorkCuda::isCompleted() {
   if (WorkPinned::isCompleted()) return true;
-  return with_torch_errors(
-      [&] { return std::all_of(done_.begin(), done_.end(), [](const auto& done) { return done.second->is_over(); }); });
+  const auto is_over = [](const auto& done) { return done.second->is_over(); };
+  if (!with_torch_errors([&] { return std::all_of(done_.begin(), done_.end(), is_over); })) return false;
+  // An abort lets the streams go, too: it is complete then once its error is known.
+  return !control_ || control_->halt.load() == Halt::kNone;
 }
 
 void WorkCuda::wait_until(std::chrono::steady_clock::time_point end, std::chrono::milliseconds timeout) {

@@ -12,8 +12,11 @@ class WorkCuda final : public WorkPinned {
  public:
   using WorkPinned::WorkPinned;
 
-  /// Its end on each GPU: before anyone can wait for it.
-  void set_done(CudaMarks done) { done_ = std::move(done); }
+  /// Its end on each GPU: before anyone can wait for it. `control`: of the group, where another one may end it.
+  void set_done(CudaMarks done, std::shared_ptr<const Control> control) {
+    done_ = std::move(done);
+    control_ = std::move(control);
+  }
 
   /// With a time-out the host waits for the end, too.
   void wait_until(std::chrono::steady_clock::time_point end, std::chrono::milliseconds timeout) override;
@@ -28,6 +31,7 @@ class WorkCuda final : public WorkPinned {
 
  private:
   CudaMarks done_;
+  std::shared_ptr<const Control> control_;
   c10::intrusive_ptr<c10::ivalue::Future> stream_future_;
 };
 

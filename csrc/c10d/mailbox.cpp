@@ -75,16 +75,22 @@ void Mailbox::post(MessagePtr message) {
   std::string closed;
   guarded([&] {
     closed = closed_;
-    if (message->cuda) on_gpus_.push_back(message->cuda);  // what is queued is kept till its end, whatever comes
+    const auto pump = [&] {
+      if (pumped_ || !has_work()) return;
+      queue_->push(std::make_shared<Pump>(shared_from_this()));
+      pumped_ = true;
+    };
+    if (message->cuda) {  // what is queued is kept till its end, whatever comes
+      on_gpus_.push_back(message->cuda);
+      pump();
+    }
     if (!closed.empty()) {
       if (message->cuda) message->cuda->come(false);
     } else {
       message->is_send() ? post_send(std::move(message)) : post_receive(std::move(message));
       drive_locked();
     }
-    if (pumped_ || !has_work()) return;
-    queue_->push(std::make_shared<Pump>(shared_from_this()));
-    pumped_ = true;
+    pump();
   });
   if (!closed.empty()) throw GroupError(closed);
 }

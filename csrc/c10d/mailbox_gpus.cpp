@@ -2,6 +2,8 @@
 // Copyright (c) 2026 The pinnedpg authors
 // What messages with tensors on GPUs need of CUDA.
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "c10d/mailbox.h"
 #include "device/threads.h"
@@ -24,9 +26,10 @@ bool Mailbox::serves_gpus() {
 
 /// What needs a call of CUDA's is done aside, since that may block until a message has moved.
 void Mailbox::attend_gpus() {
-  std::erase_if(on_gpus_, [this](const auto& one) {
-    if (one->is_settled()) settled_.push_back(one);
-    return one->is_settled();
+  std::erase_if(on_gpus_, [this](auto& one) {
+    const bool settled = one->is_settled();
+    if (settled) settled_.push_back(std::move(one));
+    return settled;
   });
   if (attended_.valid() && !is_ready(attended_)) return;
   if (attended_.valid()) attended_.get();
@@ -35,9 +38,22 @@ void Mailbox::attend_gpus() {
   const bool late = std::any_of(on_gpus_.begin(), on_gpus_.end(), [](auto& one) { return one->wants_copy(); });
   if (now - last_attended_ < (late ? kCopyEvery : kAttendEvery)) return;
   last_attended_ = now;
-  const auto attend = [all = std::vector(on_gpus_.begin(), on_gpus_.end()), settled = std::exchange(settled_, {})] {
-    for (const auto& one : settled) one->let_go();
-    for (const auto& one : all) one->attend();
+  const size_t settled = settled_.size();
+  const auto all = std::make_shared<std::vector<std::shared_ptr<CudaMessage>>>(std::exchange(settled_, {}));
+  const auto is_due = [](const auto& one) { return one->is_to_be_attended(); };
+  std::copy_if(on_gpus_.begin(), on_gpus_.end(), std::back_inserter(*all), is_due);
+  if (all->empty()) return;
+  const auto attend = [all, settled] {
+    std::exception_ptr fault;
+    for (size_t i = 0; i < all->size(); ++i) {
+      try {
+        i < settled ? (*all)[i]->let_go() : (*all)[i]->attend();
+      } catch (...) {
+        fault = std::current_exception();
+      }
+    }
+    all->clear();  // here, and not where a copy of this dies: that destroys events
+    if (fault) std::rethrow_exception(fault);
   };
   try {
     attended_ = aside(attend);

@@ -10,6 +10,7 @@
 #include "base/interrupt.h"
 #include "c10d/errors.h"
 #include "c10d/mailbox.h"
+#include "device/threads.h"
 #include "device/torch_streams.h"
 
 namespace pinnedpg {
@@ -107,9 +108,16 @@ void Message::complete() {
     fault = std::current_exception();
   }
   tensors = Tensors(tensors.operation());
-  const auto ours = std::exchange(cuda, nullptr);
+  auto ours = std::exchange(cuda, nullptr);
   std::exchange(work, nullptr)->complete(fault);
-  if (ours) ours->come(fault == nullptr);  // after the work knows of the fault: a stream may go on now
+  if (!ours) return;
+  ours->come(fault == nullptr);  // after the work knows of the fault: a stream may go on now
+  if (ours.use_count() > 1) return;
+  try {
+    run_aside([kept = std::move(ours)] {});  // it has events to let go of
+  } catch (const SystemError&) {
+    // No thread can be had: it is let go of here.
+  }
 }
 
 }  // namespace pinnedpg

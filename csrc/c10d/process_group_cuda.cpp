@@ -191,7 +191,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::watch(Request& request, const st
   c10::intrusive_ptr<WorkCuda> work;
   if (request.has_work) {
     work = work_of<WorkCuda>(request);
-    work->set_done(done);
+    const Communicator& communicator = team->team().communicator();
+    work->set_done(done, {communicator.memory(), &communicator.staging().control()});
   }
   team->watched().push(
       std::make_shared<CudaCall>(team, request.label, request.timeout, std::move(queued), request.tensors, work));
@@ -205,7 +206,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::done_by_host(Request& request, c
   CudaMarks done;  // of what was written back
   for (const auto& [gpu, stream] : streams) done.push_back(mark_of(gpu, stream));
   const auto work = work_of<WorkCuda>(request);
-  work->set_done(std::move(done));
+  work->set_done(std::move(done), nullptr);
   work->complete(nullptr);
   if (request.async) return note(work);
   return work;

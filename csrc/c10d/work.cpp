@@ -104,7 +104,11 @@ void WorkPinned::complete(std::exception_ptr error) {
   // Callbacks of the future may take their time, and wait for other calls: not on the thread that does these. Who waits
   // for the work finds its future completed.
   const auto settle = [self = c10::intrusive_ptr<WorkPinned>::reclaim_copy(this)] {
-    self->settle_future();
+    try {
+      self->settle_future();
+    } catch (...) {  // the GPU has failed since
+      self->future_->setErrorIfNeeded(std::current_exception());
+    }
     self->finish(self->exception_);
   };
   try {

@@ -7,12 +7,14 @@
 // FAKE_CUDA_NO_WAITS: it has no stream memory operations, and whoever uses them dies.
 // FAKE_CUDA_PIN_MOST: no more bytes than that can be pinned at a time.
 // FAKE_CUDA_SHARED: all ranks have the same GPU.
+// FAKE_CUDA_FAILED: read whenever it matters. While it is set the GPU does nothing of what it is given, and says so.
 // FAKE_CUDA_CALLERS: each thread that makes calls has so many streams, of which another one is current each time; 0: it
 // works on the host's.
 // FAKE_CUDA_BREAK: leaves out a kind of order, to see that it is needed. end: who waits for a call does not wait;
 // begin: a call does not wait for the stream of its caller; flags: nothing waits for a flag, nor a fused call for the
 // one before it; readers: nothing waits for a flag that says that somebody has read; lane: what is to be queued on a
-// caller's stream goes beside it; ring: fused calls have one slot; looks: all is over for who looks at an event.
+// caller's stream goes beside it; ring: fused calls have one slot; chunks: a chunk's flag comes first, too; looks: all
+// is over for who looks at an event.
 #include "fake_cuda.h"
 
 #include <unistd.h>
@@ -162,6 +164,12 @@ bool is_current(void* stream) {
 /// what the sanitizer is to find without one.
 std::atomic<bool> loads{false};
 
+bool has_failed() { return std::getenv("FAKE_CUDA_FAILED") != nullptr; }
+
+void check_failed() {
+  if (has_failed()) throw SystemError("CUDA: the fake GPU has failed");
+}
+
 void enter_context() {
   await([] { return !loads.load(std::memory_order_relaxed); });
 }
@@ -234,6 +242,7 @@ void set_pageable(void* data) {
 bool is_idle(void* stream) { return *static_cast<Queued*>(stream)->pending == 0; }
 
 void push(void* stream, std::function<void()> work) {
+  if (has_failed()) return;
   if (stream == nullptr) return work();
   const Queued& queued = *static_cast<Queued*>(stream);
   ++*queued.pending;
@@ -288,10 +297,11 @@ void CudaEvent::hold(void* stream) const {
 
 bool CudaEvent::is_over() const {
   enter_context();
+  check_failed();
   return leaves_out("looks") || (*static_cast<const Mark*>(event_))->load();
 }
 
-CudaStream::CudaStream(int device) : stream_(new Queued(device)), owned_(true) {}
+CudaStream::CudaStream(int device) : stream_(new Queued(device)), owned_(true) { enter_context(); }
 
 CudaStream::CudaStream(void* stream)
     : stream_(leaves_out("lane") && stream != nullptr ? new_stream(static_cast<Queued*>(stream)->device) : stream),
@@ -371,6 +381,7 @@ bool CudaStream::wait(std::span<Flag* const> flags, uint32_t step) {
 
 bool CudaStream::is_idle() const {
   enter_context();
+  check_failed();
   return pinnedpg::is_idle(stream_);
 }
 

@@ -5,6 +5,7 @@
 tests/test_fake_gpu.py builds the extension for it and runs this.
 """
 
+import os
 import signal
 import time
 
@@ -173,3 +174,54 @@ def late_waiter(rank, size):
 @pytest.mark.parametrize("size", [FUSED, QUEUED])
 def test_a_stream_may_wait_when_the_group_has_gone(size):
     assert ranks.run(met, 2, connected, late_waiter, size) == [2.0] * 2
+
+
+def on_a_gpu_that_fails(size):
+    rank = dist.get_rank()
+    dist.all_reduce(torch.ones(size))
+    dist.all_reduce(torch.ones(size), async_op=True).wait(LIMIT)
+    if rank == 1:
+        os.environ["FAKE_CUDA_FAILED"] = "1"
+    begin = time.monotonic()
+    try:
+        dist.all_reduce(torch.ones(size), async_op=True).wait(LIMIT)
+    except (dist.DistBackendError, RuntimeError) as error:
+        return str(error), time.monotonic() - begin
+    finally:
+        os.environ.pop("FAKE_CUDA_FAILED", None)
+    return "no error", 0.0
+
+
+@pytest.mark.parametrize("size", [FUSED, QUEUED])
+def test_a_gpu_that_fails_is_told_of_at_once_on_all_ranks(size):
+    for text, seconds in ranks.run(on_a_gpu_that_fails, 2, size):
+        assert "the fake GPU has failed" in text and seconds < 3, (text, seconds)
+
+
+def polls(size, rounds=8):
+    """Counts how often a call that was aborted passed for one that is well over."""
+    rank, wrong = dist.get_rank(), 0
+    for _ in range(rounds):
+        group = dist.new_group([0, 1])
+        dist.all_reduce(torch.ones(size), group=group, async_op=True).wait(LIMIT)
+        dist.barrier()
+        if rank == 1:
+            time.sleep(0.02)
+            dist.destroy_process_group(group)
+        else:
+            work = dist.all_reduce(torch.full((size,), 5.0), group=group, async_op=True)
+            end = time.monotonic() + 5
+            while not work.is_completed() and time.monotonic() < end:
+                pass
+            try:
+                work.wait()
+                wrong += 1
+            except dist.DistBackendError:
+                pass
+        dist.barrier()
+    return wrong
+
+
+@pytest.mark.parametrize("size", [FUSED, QUEUED])
+def test_an_aborted_call_is_not_complete_before_its_error_is_known(size):
+    assert ranks.run(polls, 2, size) == [0, 0]

@@ -92,3 +92,53 @@ def bereaved(rank, count):
 def test_a_rank_that_leaves_while_a_kernel_is_loaded(count):
     run = ranks.start(met, 2, bereaved, count, setup=SETUP)
     assert run.results(LAUNCHED_S) == [True, None]
+
+
+def lost_group(rank, size):
+    """A group that is let go of while a call of it is under way; its last holder is the worker."""
+    group = dist.new_group([0, 1])
+    dist.all_reduce(torch.ones(size), group=group, async_op=True).wait(LIMIT)
+    if rank == 1:
+        time.sleep(0.3)
+        dist.all_reduce(torch.ones(size), group=group, async_op=True).wait(LIMIT)
+        time.sleep(0.3)
+        dist.isend(torch.ones(10), 0).wait(LIMIT)
+        return 1.0
+    dist.all_reduce(torch.ones(size), group=group, async_op=True)
+    dist.destroy_process_group(group)
+    del group
+    tensor = torch.zeros(10)
+    work = dist.irecv(tensor, 1)
+    work.wait()
+    load()
+    work.wait(LIMIT)
+    return tensor[0].item()
+
+
+@pytest.mark.parametrize("size", [10, 300_000], ids=["fused", "queued"])
+def test_a_group_that_ends_while_a_kernel_is_loaded(size):
+    assert ranks.start(met, 2, lost_group, size, setup=SETUP).results(LAUNCHED_S) == [1.0] * 2
+
+
+def dropped(rank, rounds=12):
+    """Sends that nobody keeps are over while a message of another group is waited for."""
+    group = dist.new_group([0, 1])
+    for i in range(rounds):
+        back = torch.full((10,), -1.0)
+        if rank == 0:
+            for _ in range(30):
+                dist.isend(torch.full((10,), float(i)), 1, group=group)
+            work = dist.irecv(back, 1)
+            work.wait()
+            load()
+            work.wait(LIMIT)
+        else:
+            for _ in range(30):
+                time.sleep(0.001)
+                dist.irecv(torch.empty(10), 0, group=group).wait(LIMIT)
+            dist.isend(torch.full((10,), float(i)), 0).wait(LIMIT)
+    return back[0].item()
+
+
+def test_messages_that_nobody_keeps_end_while_a_kernel_is_loaded():
+    assert ranks.start(met, 2, dropped, setup=SETUP).results(LAUNCHED_S) == [11.0, -1.0]
