@@ -223,6 +223,9 @@ ORDERS = {  # what is left out, and what then fails
 def test_raw_api_needs_every_order(folder, order):
     words = [f"fake/test_tp_orders.py::test_{name}" for name in ORDERS[order]]
     check(len(words), *run_raw(folder, *words))
-    status, passed, printed = run_raw(folder, *words, FAKE_CUDA_BREAK=order)
+    for _ in range(3):  # a busy machine may keep the order by chance
+        status, passed, printed = run_raw(folder, *words, FAKE_CUDA_BREAK=order)
+        if (status, passed) == (1, 0):
+            break
     assert (status, passed) == (1, 0), printed[-3000:]
     assert f"{len(words)} failed" in printed
