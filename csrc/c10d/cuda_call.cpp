@@ -41,8 +41,7 @@ bool CudaCall::is_over() {
     if (error_) return is_idle();
     for (const auto& [gpu, done] : queued_.done) {
       if (done->is_over()) continue;
-      constexpr uint32_t kAskEvery = 64;
-      if (++looks_ % kAskEvery == 0) team_->check_gpu(gpu);
+      team_->check_gpu(gpu);
       return false;
     }
     team_->watchdog().check_abort();  // or else it may have been let go after the last look

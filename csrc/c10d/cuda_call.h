@@ -39,7 +39,6 @@ class CudaCall final : public Task {
   const bool urgent_;
   std::exception_ptr error_;
   std::future<bool> idle_;
-  uint32_t looks_ = 0;
   bool begun_ = false;
   bool compared_ = false;
 };

@@ -34,16 +34,11 @@ def ping_pong(rank, size, rounds=10):
         there, back = torch.full((size,), float(i)), torch.full((size,), -1.0)
         if rank == 0:
             dist.isend(there, 1)
-            answer = dist.irecv(back, 1)
-            answer.wait()
-        else:
-            question = dist.irecv(back, 0)
-            question.wait()
+        come = dist.irecv(back, 1 - rank)
+        come.wait()
         load()
-        if rank == 0:
-            answer.wait(LIMIT)
-        else:
-            question.wait(LIMIT)
+        come.wait(LIMIT)
+        if rank == 1:
             dist.isend(back + 1, 0).wait()
         wrong += [i] if back.unique().tolist() != [i + 1.0 - rank] else []
     return wrong

@@ -12,6 +12,7 @@ import ranks
 import torch
 import torch.distributed as dist
 from test_fused import LAUNCHERS, LIMIT, SHORT, graph, pytestmark  # noqa: F401
+from test_queued import error_of_later_calls
 
 
 def replayed():
@@ -109,13 +110,7 @@ def replays_unlike(how):
         replay()
     else:
         time.sleep(2.5)
-    end = time.monotonic() + LIMIT.seconds
-    while time.monotonic() < end:
-        try:
-            dist.all_reduce(torch.ones(1), async_op=True).wait(LIMIT)
-        except dist.DistBackendError as error:
-            return str(error)
-    return "no error"
+    return error_of_later_calls()
 
 
 def test_a_replay_that_meets_another_call_ends_the_group():
