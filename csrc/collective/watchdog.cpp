@@ -66,17 +66,18 @@ void Watchdog::look_for(const std::function<bool(int rank)>& is_late) {
   check_abort();
   if (!is_due()) return;
   const int world_size = staging_.geometry().world_size;
+  const bool over = timed_out();  // for all of them: who is late must not be passed over for the time of day
   for (int i = 1; i <= world_size; ++i) {
     const int rank = (rank_ + i) % world_size;
     if (!is_late(rank)) continue;
     const std::string fate = fate_of(rank);
-    if (fate.empty() && !timed_out()) continue;
+    if (fate.empty() && !over) continue;
     const std::string which = concat(name_of(rank), fate.empty() ? "" : ", ", fate, last_call(rank));
     // It may have come, and gone thereafter.
     if (!fate.empty() && is_late(rank)) give_up(concat(name_of(rank_), " waits for ", which));
-    if (timed_out()) give_up_waiting_for(which);
+    if (over) give_up_waiting_for(which);
   }
-  if (timed_out()) give_up_waiting_for("its GPU");
+  if (over) give_up_waiting_for("its GPU");
 }
 
 std::optional<int> Watchdog::writer_of(const Flag* flag) const {
