@@ -32,7 +32,8 @@ void WorkCuda::wait_until(std::chrono::steady_clock::time_point end, std::chrono
 }
 
 c10::intrusive_ptr<c10::ivalue::Future> WorkCuda::getFuture() {
-  {
+  const auto error = exception();
+  if (!error) {
     std::lock_guard lock(mutex_);
     if (stream_future_) return stream_future_;
   }
@@ -40,7 +41,7 @@ c10::intrusive_ptr<c10::ivalue::Future> WorkCuda::getFuture() {
   for (const auto& [gpu, mark] : done_) gpus.push_back(gpu);
   auto future =
       c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()), future_devices(gpus));
-  if (const auto error = exception()) {
+  if (error) {
     future->setError(error);
     return future;
   }
