@@ -49,7 +49,7 @@ Args:
     slot_bytes: What one rank moves in one step; 0: the group's size decides.
     depth: Slots of a rank, a power of two from 4; 0: the group's size decides.
     one_shot_bytes: Up to here all_reduce takes one exchange, not two; -1: 1 MiB / world_size^2, of CUDA tensors 8 MiB.
-    budget_bytes: Shared memory of one group, and 5/4 of it more for its CUDA tensors; slots shrink to fit.
+    budget_bytes: Shared memory of one group, and 3/2 of it more for its CUDA tensors; slots shrink to fit.
     fused_bytes: Of calls with CUDA tensors, of each rank: up to here a call is one kernel where the ranks have a GPU each,
         and can be captured in a CUDA graph. A multiple of 64; 0: never.
     word_bytes: Of these calls: up to here each word carries a flag, which is quicker, but twice the bytes; above, each 4 KiB
@@ -93,7 +93,7 @@ void bind_options(py::module_& module, const py::module_& base) {
       .def_readwrite("depth", &Options::depth, kDepthDoc)
       .def_readwrite("one_shot_bytes", &Options::one_shot_bytes, "Up to here all_reduce takes one exchange, not two.")
       .def_readwrite("budget_bytes", &Options::budget_bytes,
-                     "Shared memory of one group, and 5/4 of it more for its CUDA tensors; slots shrink to fit.")
+                     "Shared memory of one group, and 3/2 of it more for its CUDA tensors; slots shrink to fit.")
       .def_readwrite("fused_bytes", &Options::fused_bytes,
                      "Up to here a call with CUDA tensors is one kernel; 0: never.")
       .def_readwrite("word_bytes", &Options::word_bytes, "Up to here each word of such a call carries a flag.")

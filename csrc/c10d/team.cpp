@@ -40,7 +40,7 @@ void Team::connect(const char* operation, milliseconds timeout) {
 
 std::shared_ptr<Segment> Team::create(milliseconds timeout) const {
   const int members = rendezvous_.world_size * tensors_;
-  const int quarters = tensors_ > 1 ? 1 : on_gpus_ ? 4 : 2;
+  const int quarters = tensors_ > 1 ? 1 : on_gpus_ ? 5 : 2;
   const Geometry geometry = rendezvous_.options->geometry(members, quarters, on_gpus_);
   return rendezvous_.create(key(), geometry, timeout);
 }
