@@ -101,6 +101,11 @@ bool CudaEvent::is_over() const {
   return is_done(cudaEventQuery(static_cast<cudaEvent_t>(event_)), "cudaEventQuery");
 }
 
+void CudaEvent::synchronize() const {
+  check_cuda(cudaEventSynchronize(static_cast<cudaEvent_t>(event_)), "cudaEventSynchronize",
+             "CUDA: work on the GPU failed");
+}
+
 CudaStream::CudaStream(int device) : owned_(true) {
   const CurrentDevice current(device);
   check_cuda(load_reductions(device), "cudaFuncGetAttributes", "CUDA: cannot load kernels on GPU ", device);

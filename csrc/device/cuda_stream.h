@@ -38,6 +38,8 @@ class CudaEvent final : public CudaMark {
   void hold(void* stream) const override;
   /// Raises SystemError: also for what failed on the GPU.
   bool is_over() const override;
+  /// Blocks until it is. Raises SystemError likewise.
+  void synchronize() const;
 
  private:
   const int device_;

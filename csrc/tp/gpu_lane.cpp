@@ -9,6 +9,23 @@ void GpuLane::copy(const Region& dst, const Region& src, Toward toward) {
   gpu_.copy(dst, src, toward);
 }
 
+std::shared_ptr<CudaEvent> GpuLane::mark() {
+  std::unique_ptr<CudaEvent> event;
+  {
+    std::lock_guard lock(spares_->mutex);
+    if (!spares_->events.empty()) {
+      event = std::move(spares_->events.back());
+      spares_->events.pop_back();
+    }
+  }
+  if (!event) event = std::make_unique<CudaEvent>(device_);
+  event->record(gpu_.handle());
+  return {event.release(), [spares = spares_](CudaEvent* done) {
+            std::lock_guard lock(spares->mutex);
+            spares->events.emplace_back(done);
+          }};
+}
+
 void GpuLane::arrive(Flag& flag, uint32_t step) {
   gpu_.arrive(flag, step);
   own_.insert(&flag);

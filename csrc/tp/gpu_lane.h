@@ -2,9 +2,12 @@
 // Copyright (c) 2026 The pinnedpg authors
 #pragma once
 
+#include <memory>
+#include <mutex>
 #include <set>
 #include <vector>
 
+#include "device/cuda_probe.h"
 #include "device/cuda_stream.h"
 
 namespace pinnedpg::tp {
@@ -13,11 +16,17 @@ namespace pinnedpg::tp {
 /// from end to end by the threads that make the calls; one at a time.
 class GpuLane final : public Stream {
  public:
-  GpuLane(int device, void* stream) : device_(device), gpu_(stream) {}
+  GpuLane(int device, void* stream) : device_(device), gpu_(stream), probe_(device) {}
 
   int device() const { return device_; }
   /// A cudaStream_t.
   void* handle() const { return gpu_.handle(); }
+
+  /// What the stream has been given until now, whoever gave it. Any thread may let go of it, with no call of CUDA's.
+  /// Raises SystemError.
+  std::shared_ptr<CudaEvent> mark();
+  /// For whoever watches. Raises SystemError where the GPU has failed.
+  void check_gpu() { probe_.look(); }
 
   /// Of the leg being queued: whether its peers may be queued later, so that it must not wait for that.
   void set_ahead(bool ahead) { ahead_ = ahead; }
@@ -34,7 +43,15 @@ class GpuLane final : public Stream {
 
  private:
   const int device_;
+  /// The marks that nobody keeps any more.
+  struct Spares {
+    std::mutex mutex;
+    std::vector<std::unique_ptr<CudaEvent>> events;
+  };
+
   CudaStream gpu_;
+  CudaProbe probe_;
+  const std::shared_ptr<Spares> spares_ = std::make_shared<Spares>();
   bool ahead_ = false;
   std::set<const Flag*> own_;   ///< moved by this stream, and so in its order
   std::vector<Flag*> awaited_;  ///< by the wait being queued

@@ -224,7 +224,7 @@ uint64_t Issuer::last_place(int device, int buffer) {
     return places_[device][static_cast<size_t>(buffer)];
   }
   const auto& queue = queues_.at(device);
-  return on_gpus() ? queue->push(std::make_shared<GpuMark>(*lanes_.at(device)), common_.get()) : queue->pushed();
+  return on_gpus() ? queue->push(std::make_shared<GpuMark>(lanes_.at(device)->mark()), common_.get()) : queue->pushed();
 }
 
 void Issuer::synchronize(int buffer, const Patience& patience) {

@@ -13,6 +13,11 @@ namespace {
 
 constexpr std::chrono::milliseconds kLookEvery{20};
 
+/// Waits for the mark on a thread that may block. Raises SystemError where none can be had.
+std::future<void> await_aside(std::shared_ptr<CudaEvent> mark) {
+  return aside([mark = std::move(mark)] { mark->synchronize(); });
+}
+
 }  // namespace
 
 void Leg::finish(std::exception_ptr error) {
@@ -47,7 +52,7 @@ bool GpuLeg::issue() {
     return queue();
   } catch (const std::exception& fault) {
     common_->failure.fail(fault.what());
-    if (begun_) mark_end();
+    if (begun_) end_ = lane_->mark();
     throw;
   }
 }
@@ -59,12 +64,10 @@ bool GpuLeg::queue() {
   lane_->set_ahead(order_.ahead);
   if (!team_.advance(rank_, call_)) return false;
   step_ = team_.last_step(rank_);
-  mark_end();
+  end_ = lane_->mark();
   if (order_.before) end_->hold(*order_.before);
   return true;
 }
-
-void GpuLeg::mark_end() { end_.emplace(lane_->device(), lane_->handle()); }
 
 bool GpuLeg::advance() {
   if (!error_) {
@@ -77,7 +80,7 @@ bool GpuLeg::advance() {
   }
   if (end_) {  // of all teams: what comes next on the stream may wait for any
     for (const auto& [devices, team] : common_->teams) team->release();
-    if (!is_over()) return false;
+    if (!is_let_go()) return false;
   }
   std::rethrow_exception(error_);
 }
@@ -86,30 +89,36 @@ bool GpuLeg::watch() {
   common_->failure.check(name());
   const auto now = std::chrono::steady_clock::now();
   if (!looked_) team_.watchdog(rank_).begin(name(), call_.timeout);
-  // The flag is the cheaper one to look at, but a last wait may come after it.
-  if (!team_.is_done(rank_, step_) && looked_ && now - *looked_ < kLookEvery) return false;
-  const CurrentDevice current(lane_->device());
-  if (end_->is_over()) return true;  // raises what has failed on the GPU
+  if (team_.is_over(rank_, step_, call_.legs[0].back().closes)) return true;
+  lane_->check_gpu();
   if (looked_ && now - *looked_ < kLookEvery) return false;
   looked_ = now;
   team_.watchdog(rank_).patrol(team_.late(rank_, step_), step_);
   return false;
 }
 
-bool GpuLeg::is_over() {
-  try {
-    const CurrentDevice current(lane_->device());
-    return end_->is_over();
-  } catch (const SystemError&) {
-    return true;  // the GPU does nothing any more
+bool GpuLeg::is_let_go() {
+  if (!let_go_.valid()) {
+    try {
+      let_go_ = await_aside(end_);
+    } catch (const SystemError&) {
+      return false;  // no thread can be had yet
+    }
   }
+  if (!is_ready(let_go_)) return false;
+  try {
+    let_go_.get();
+  } catch (const SystemError&) {
+    // The GPU does nothing any more.
+  }
+  return true;
 }
 
-GpuMark::GpuMark(const GpuLane& lane) : device_(lane.device()), mark_(lane.device(), lane.handle()) {}
-
 bool GpuMark::advance() {
-  const CurrentDevice current(device_);
-  return mark_.is_over();
+  if (!over_.valid()) over_ = await_aside(std::exchange(mark_, nullptr));
+  if (!is_ready(over_)) return false;
+  over_.get();
+  return true;
 }
 
 }  // namespace pinnedpg::tp

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <chrono>
+#include <future>
 #include <map>
 #include <memory>
 #include <optional>
@@ -77,29 +78,29 @@ class GpuLeg final : public Leg {
 
  private:
   bool queue();
-  void mark_end();
   bool watch();
-  bool is_over();
+  bool is_let_go();
 
   const std::shared_ptr<GpuLane> lane_;
   const Order order_;
   bool begun_ = false;
-  std::optional<CudaEvent> end_;  ///< nothing: nothing is queued
-  uint32_t step_ = 0;             ///< its last
+  std::shared_ptr<CudaEvent> end_;  ///< null: nothing is queued
+  uint32_t step_ = 0;               ///< its last
   std::optional<std::chrono::steady_clock::time_point> looked_;
   std::exception_ptr error_;
+  std::future<void> let_go_;
 };
 
-/// What a stream of a GPU has been given until now, whoever gave it.
+/// Is over once the GPU has come to the mark.
 class GpuMark final : public Task {
  public:
-  explicit GpuMark(const GpuLane& lane);
+  explicit GpuMark(std::shared_ptr<CudaEvent> mark) : mark_(std::move(mark)) {}
   bool advance() override;
   void finish(std::exception_ptr) override {}
 
  private:
-  const int device_;
-  CudaEvent mark_;
+  std::shared_ptr<CudaEvent> mark_;
+  std::future<void> over_;
 };
 
 }  // namespace pinnedpg::tp

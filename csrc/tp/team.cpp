@@ -59,6 +59,13 @@ bool Team::advance(int rank, Call& call) {
   return member.communicator.advance(call, {&member.lanes, 1});
 }
 
+bool Team::is_over(int rank, uint32_t step, bool closes) const {
+  for (int peer = 0; closes && peer < static_cast<int>(devices_.size()); ++peer) {
+    if (!staging_.got(peer).has_reached(step)) return false;
+  }
+  return staging_.got(rank).has_reached(step);
+}
+
 std::vector<Flag*> Team::late(int rank, uint32_t step) const {
   std::vector<Flag*> unissued, others;
   for (int peer = 0; peer < static_cast<int>(devices_.size()); ++peer) {

@@ -33,9 +33,11 @@ class Team {
   /// Carries a leg on; see Communicator::advance. One thread at a time for a rank.
   bool advance(int rank, Call& call);
 
-  /// For whoever watches a leg that a GPU carries out: the leg's last step, and whether it has come so far.
+  /// For whoever watches a leg that a GPU carries out: the leg's last step, and whether it has come so far; with all
+  /// others, where they close the call together. It makes no call of CUDA's, since such a call may have to wait for
+  /// all that is queued, the leg included.
   uint32_t last_step(int rank) const { return members_[static_cast<size_t>(rank)]->communicator.got_step(); }
-  bool is_done(int rank, uint32_t step) const { return staging_.got(rank).has_reached(step); }
+  bool is_over(int rank, uint32_t step, bool closes) const;
   Watchdog& watchdog(int rank) { return members_[static_cast<size_t>(rank)]->watchdog; }
   /// The flags of those members that the leg waits for, its own last.
   std::vector<Flag*> late(int rank, uint32_t step) const;

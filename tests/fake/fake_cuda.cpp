@@ -301,6 +301,13 @@ bool CudaEvent::is_over() const {
   return leaves_out("looks") || (*static_cast<const Mark*>(event_))->load();
 }
 
+void CudaEvent::synchronize() const {
+  const auto mark = *static_cast<const Mark*>(event_);
+  enter_context();
+  await([&] { return has_failed() || mark->load(); });
+  check_failed();
+}
+
 CudaStream::CudaStream(int device) : stream_(new Queued(device)), owned_(true) { enter_context(); }
 
 CudaStream::CudaStream(void* stream)

@@ -160,6 +160,19 @@ def test_a_leg_that_never_comes_lets_the_streams_go():
     assert done.wait(SECONDS) and time.monotonic() - begin < 5
 
 
+def test_a_leg_that_never_comes_is_given_up_while_a_kernel_is_loaded():
+    """Who loads it waits for the leg's stream, and holds up all who would ask about that."""
+    rig = Rig(even([0, 1]), timeout=0.5)
+    rig.gather(rig.inputs(), target=-1, t_device=0)
+    loads = threading.Thread(target=fake_streams.load, daemon=True)
+    loads.start()
+    loads.join(SECONDS)
+    assert not loads.is_alive(), "the stream has not been let go"
+    with pytest.raises(RuntimeError, match=r"device 0 waited 0\.\d s .* for device 1"):
+        rig.sync()
+    tp.free_tp_context(rig.handle)
+
+
 def test_pageable_buffers_raise_and_nothing_stays_pinned():
     before = fake_streams.pinned_bytes()
     pageable = fake_streams.pageable(torch.zeros(64))
