@@ -7,12 +7,13 @@
 #include "base/interrupt.h"
 #include "device/device.h"
 #include "device/queue.h"
+#include "device/releaser.h"
 #include "device/threads.h"
 
 namespace {
 
-/// The worker lets go of tensors, and so of Python objects. Were it to make a thread state each time, a fork could
-/// catch it with the interpreter's list of them locked, for good in the child (CPython < 3.12).
+/// For threads that let go of tensors, and so of Python objects. Were one to make a thread state each time, a fork
+/// could catch it with the interpreter's list of them locked, for good in the child (CPython < 3.12).
 void keep_thread_state() {
   PyGILState_Ensure();
   PyEval_SaveThread();
@@ -38,10 +39,11 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
         const std::chrono::milliseconds grace(static_cast<int64_t>(seconds * 1000));
         pinnedpg::retire_worker(grace);
         pinnedpg::retire_spares(grace);
+        pinnedpg::retire_releaser(grace);
       },
       pybind11::arg("seconds"), pybind11::call_guard<pybind11::gil_scoped_release>(),
       "Lets the threads of the package finish what they can in that time, then stops them for good.");
-  pinnedpg::set_worker_start(keep_thread_state);
+  pinnedpg::set_thread_start(keep_thread_state);
   pinnedpg::set_interrupt_check(raise_signals);
   pybind11::register_local_exception_translator([](std::exception_ptr error) {
     try {

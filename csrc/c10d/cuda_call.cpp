@@ -2,6 +2,7 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "c10d/cuda_call.h"
 
+#include "device/releaser.h"
 #include "device/threads.h"
 
 namespace pinnedpg {
@@ -68,9 +69,12 @@ bool CudaCall::is_idle() {
 }
 
 void CudaCall::finish(std::exception_ptr error) {
-  tensors_ = Tensors(tensors_.operation());
+  tensors_.let_go();
   team_ = nullptr;
-  if (work_) std::exchange(work_, nullptr)->complete(error);
+  if (!work_) return;
+  work_->complete(error);
+  if (work_.use_count() == 1) let_go_aside(std::exchange(work_, nullptr));  // with its tensors
+  work_ = nullptr;
 }
 
 }  // namespace pinnedpg

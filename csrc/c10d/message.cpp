@@ -10,7 +10,7 @@
 #include "base/interrupt.h"
 #include "c10d/errors.h"
 #include "c10d/mailbox.h"
-#include "device/threads.h"
+#include "device/releaser.h"
 #include "device/torch_streams.h"
 
 namespace pinnedpg {
@@ -109,15 +109,13 @@ void Message::complete() {
   }
   tensors = Tensors(tensors.operation());
   auto ours = std::exchange(cuda, nullptr);
-  std::exchange(work, nullptr)->complete(fault);
+  auto told = std::exchange(work, nullptr);
+  told->complete(fault);
   if (!ours) return;
   ours->come(fault == nullptr);  // after the work knows of the fault: a stream may go on now
-  if (ours.use_count() > 1) return;
-  try {
-    run_aside([kept = std::move(ours)] {});  // it has events to let go of
-  } catch (const SystemError&) {
-    // No thread can be had: it is let go of here.
-  }
+  // They have events and tensors to let go of.
+  if (told.use_count() == 1) let_go_aside(std::move(told));
+  if (ours.use_count() == 1) let_go_aside(std::move(ours));
 }
 
 }  // namespace pinnedpg

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "device/device.h"
+#include "device/releaser.h"
 #include "device/torch_streams.h"
 #include "memory/label.h"
 
@@ -107,6 +108,11 @@ void Tensors::write_back() {
   if (copies_.empty()) return;
   c10::InferenceMode on;  // on whatever thread: the tensors may be inference tensors
   for (auto& [users, ours] : copies_) users.detach().copy_(ours);
+}
+
+void Tensors::let_go() {
+  Tensors kept = std::exchange(*this, Tensors(operation_));
+  if (kept.on_gpus()) let_go_aside(std::move(kept));
 }
 
 uint64_t hash_layout(std::span<const Region> regions) {

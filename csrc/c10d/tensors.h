@@ -40,6 +40,9 @@ class Tensors {
   void write_back();
   bool writes_back() const { return !copies_.empty(); }
 
+  /// Keeps none any more. Those of GPUs are let go of aside: this may be their last holder.
+  void let_go();
+
   const char* operation() const { return operation_; }
   /// Whether they are on GPUs (and not on the host).
   bool on_gpus() const;

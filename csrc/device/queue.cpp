@@ -18,8 +18,6 @@ namespace pinnedpg {
 
 namespace {
 
-std::atomic<void (*)()> worker_start{nullptr};
-
 /// The one thread that drives all queues of the process. It starts with the first task that no caller does itself.
 class Worker {
  public:
@@ -46,13 +44,12 @@ class Worker {
   void start() {
     std::lock_guard lock(mutex_);
     if (started_) return;
-    start_thread("pinnedpg", [this] { run(); });
+    start_lasting_thread("pinnedpg", [this] { run(); });
     started_ = true;
   }
 
  private:
   [[noreturn]] void run() {
-    if (const auto hook = worker_start.load()) hook();
     auto& active = *new std::vector<std::shared_ptr<Queue>>;  // what it holds when it retires is never let go
     int held_rounds = 0;
     while (collect(active, held_rounds)) {
@@ -131,8 +128,6 @@ class Worker {
 PerProcess<Worker> workers;
 
 }  // namespace
-
-void set_worker_start(void (*hook)()) { worker_start.store(hook); }
 
 void retire_worker(std::chrono::milliseconds grace) {
   if (Worker* worker = workers.existing()) worker->retire(grace);

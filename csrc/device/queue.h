@@ -62,9 +62,6 @@ class Queue : public std::enable_shared_from_this<Queue> {
   std::deque<std::shared_ptr<Task>> tasks_;
 };
 
-/// What the worker calls before all else, on its thread.
-void set_worker_start(void (*hook)());
-
 /// Lets the worker of this process finish what it can within `grace`, then stops it for good: what is queued still, or
 /// later, is never done. For the end of a process whose tasks must not touch what is being taken down.
 void retire_worker(std::chrono::milliseconds grace);

@@ -82,6 +82,8 @@ class Spares {
 
 PerProcess<Spares> spares;
 
+std::atomic<void (*)()> thread_start{nullptr};
+
 }  // namespace
 
 void start_thread(const char* name, std::function<void()> body) {
@@ -94,6 +96,15 @@ void start_thread(const char* name, std::function<void()> body) {
                              ". Raise the limit of threads (ulimit -u, a container's pids limit)"));
   }
 }
+
+void start_lasting_thread(const char* name, std::function<void()> body) {
+  start_thread(name, [body = std::move(body)] {
+    if (const auto hook = thread_start.load()) hook();
+    body();
+  });
+}
+
+void set_thread_start(void (*hook)()) { thread_start.store(hook); }
 
 void run_aside(std::function<void()> body) { spares.get().run(std::move(body)); }
 

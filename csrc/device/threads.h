@@ -46,6 +46,11 @@ class PerProcess {
 /// Starts a thread that nobody joins. Raises SystemError where none can be had.
 void start_thread(const char* name, std::function<void()> body);
 
+/// One that lasts as long as the process, and lets go of others' objects. Raises likewise.
+void start_lasting_thread(const char* name, std::function<void()> body);
+/// What such threads call before all else.
+void set_thread_start(void (*hook)());
+
 /// Runs a function that may block, but does not raise, on a spare thread; those wait a while for the next one. Raises
 /// as start_thread does.
 void run_aside(std::function<void()> body);

@@ -16,6 +16,7 @@
 #include "checked_call.h"
 #include "device/host_stream.h"
 #include "device/queue.h"
+#include "device/releaser.h"
 #include "expect.h"
 
 namespace pinnedpg::checked {
@@ -207,6 +208,25 @@ void run_failures(unsigned seed) {
   });
 }
 
+/// What several threads let go of is gone, on one thread that is none of theirs; later comers are kept for ever.
+void run_releases() {
+  constexpr int kThreads = 4, kEach = 2000;
+  static std::atomic<int> gone{0}, here{0};
+  struct Kept {
+    explicit Kept(std::thread::id owner) : owner(owner) {}
+    ~Kept() { ++(std::this_thread::get_id() == owner ? here : gone); }
+    const std::thread::id owner;
+  };
+  as_threads(kThreads, [](int) {
+    for (int i = 0; i < kEach; ++i) let_go_aside(std::make_shared<Kept>(std::this_thread::get_id()));
+  });
+  retire_releaser(kPatience);
+  EXPECT(gone == kEach * kThreads && here == 0, std::to_string(gone) + " are gone");
+  let_go_aside(std::make_shared<Kept>(std::this_thread::get_id()));
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT(gone == kEach * kThreads && here == 0, "one is gone that came too late");
+}
+
 }  // namespace
 }  // namespace pinnedpg::checked
 
@@ -218,5 +238,6 @@ int main(int argc, char** argv) {
   std::printf("%d checked calls of 4 threads in 3 groups\n", rounds);
   for (unsigned round = 0; round < 5; ++round) pinnedpg::checked::run_failures(seed + round);
   std::printf("20 groups failed as they should\n");
+  pinnedpg::checked::run_releases();
   return 0;
 }

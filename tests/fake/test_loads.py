@@ -8,6 +8,9 @@ that the GPU waits for may need one. tests/test_fake_gpu.py builds the extension
 
 import ctypes
 import time
+import weakref
+from pathlib import Path
+from threading import get_native_id
 
 import pytest
 import ranks
@@ -21,6 +24,11 @@ from pinnedpg import _C
 LAUNCHED_S = 8.0
 """A hang is found after that time; the ranks' own is longer."""
 SETUP = Setup(timeout_s=20.0)
+WORKER = "pinnedpg"
+
+
+class Buffer(bytearray):
+    """One that says when it is freed."""
 
 
 def load():
@@ -113,6 +121,35 @@ def lost_group(rank, size):
 @pytest.mark.parametrize("size", [10, 300_000], ids=["fused", "queued"])
 def test_a_group_that_ends_while_a_kernel_is_loaded(size):
     assert ranks.start(met, 2, lost_group, size, setup=SETUP).results(LAUNCHED_S) == [1.0] * 2
+
+
+def freed(rank, size, step, keeps_work):
+    """Tells which threads free tensors that nobody else holds: their allocator may block."""
+    names, rounds = [], 20
+
+    def note():
+        task = Path("/proc/self/task", str(get_native_id()))
+        names.append((task / "comm").read_text().strip())
+
+    for _ in range(rounds):
+        buffer = Buffer(4 * size * step)
+        weakref.finalize(buffer, note)
+        tensor = torch.frombuffer(buffer, dtype=torch.float32)[::step]
+        work = dist.all_reduce(tensor, async_op=keeps_work)
+        del buffer, tensor, work
+    end = time.monotonic() + 5
+    while len(names) < rounds and time.monotonic() < end:
+        time.sleep(0.001)
+    return len(names) == rounds and set(names)
+
+
+@pytest.mark.parametrize("keeps_work", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("step", [1, 2], ids=["plain", "staged"])
+@pytest.mark.parametrize("size", [10, 300_000], ids=["fused", "queued"])
+def test_the_worker_frees_no_memory(size, step, keeps_work):
+    run = ranks.start(met, 2, freed, size, step, keeps_work, setup=SETUP)
+    for names in run.results(LAUNCHED_S):
+        assert names and WORKER not in names, names
 
 
 def dropped(rank, rounds=12):
