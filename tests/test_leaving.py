@@ -85,6 +85,26 @@ def test_who_waits_for_a_rank_that_left_is_told(launcher, what, with_collectives
     assert "rank 0, which has left the group" in text and took < 1.5, (text, took)
 
 
+def comes_after_a_failure():
+    rank = dist.get_rank()
+    if rank == 2:
+        time.sleep(0.6)
+    if rank == 1:
+        return dist.destroy_process_group()
+    try:
+        dist.all_reduce(torch.ones(4))
+    except dist.DistBackendError as error:
+        dist.destroy_process_group()
+        return str(error)
+    return "no error"
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_who_comes_after_a_failure_is_told_of_it(launcher):
+    for text in ranks.run(comes_after_a_failure, 3, launcher=launcher)[::2]:
+        assert "rank 0 waits for rank 1, which has left the group" in text, text
+
+
 def sent_before_it_left(count, met):
     """Small messages lie in the receiver's memory, in more frames than two ranks have slots."""
     rank, tensors = dist.get_rank(), [torch.empty(4) for _ in range(count)]

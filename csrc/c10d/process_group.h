@@ -192,7 +192,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   void leave();
   bool is_open();
   /// Under the lock: whether a call has failed.
-  bool has_aborted() const;
+  std::string abort_reason() const;
   bool is_parents() const { return forks_ != fork_count(); }
   /// Raises in a forked child.
   void check_own() const;

@@ -98,17 +98,19 @@ void ProcessGroupPinned::monitoredBarrier(const c10d::BarrierOptions& opts, bool
   });
 }
 
-bool ProcessGroupPinned::has_aborted() const {
-  const auto aborted = [](Team* team) {
-    return team != nullptr && team->connected() && team->communicator().staging().control().aborted();
-  };
-  const auto on_gpus = [&](const std::shared_ptr<CudaTeam>& team) { return team && aborted(&team->team()); };
-  return aborted(first_.get()) || aborted(lists_.get()) || on_gpus(cuda_first_) || on_gpus(cuda_lists_);
+std::string ProcessGroupPinned::abort_reason() const {
+  const auto on_gpus = [](const std::shared_ptr<CudaTeam>& team) { return team ? &team->team() : nullptr; };
+  for (Team* team : {first_.get(), lists_.get(), on_gpus(cuda_first_), on_gpus(cuda_lists_)}) {
+    if (team == nullptr || !team->connected()) continue;
+    const Control& control = team->communicator().staging().control();
+    if (control.aborted()) return control.reason;
+  }
+  return "";
 }
 
 c10d::ErrorType ProcessGroupPinned::getError() {
   std::lock_guard lock(mutex_);
-  return failed_ || has_aborted() ? c10d::ErrorType::COMM_ERROR : c10d::ErrorType::SUCCESS;
+  return failed_ || !abort_reason().empty() ? c10d::ErrorType::COMM_ERROR : c10d::ErrorType::SUCCESS;
 }
 
 }  // namespace pinnedpg
