@@ -194,7 +194,7 @@ def test_time_out_names_the_absent(calls_before, missing, is_async):
     for rank, (error, _) in enumerate(results):
         assert error is not None and error[0] == "DistBackendError"
         if rank != missing:
-            assert 0.9 < error[2] < 2.0, error
+            assert 0.9 < error[2] < 2.4, error  # before the other comes
             assert f"for rank {missing}" in error[1] and "all_reduce" in error[1], error
             assert f"process {pid}" in error[1] and "is alive" in error[1], error
             if calls_before:

@@ -3,6 +3,8 @@
 # Copyright (c) 2026 The pinnedpg authors
 """A few small calls by two threads, on a GPU each where there are two: for compute-sanitizer."""
 
+from datetime import timedelta
+
 import torch
 import torch.distributed as dist
 
@@ -11,7 +13,7 @@ import pinnedpg.threads
 
 def main():
     """One rank."""
-    dist.init_process_group("pinned")
+    dist.init_process_group("pinned", timeout=timedelta(seconds=40))  # a hang is an error
     torch.cuda.set_device(dist.get_rank() % torch.cuda.device_count())
     torch.cuda.set_stream(torch.cuda.Stream())
     rank, world = dist.get_rank(), dist.get_world_size()
