@@ -73,8 +73,7 @@ void CudaCall::finish(std::exception_ptr error) {
   team_ = nullptr;
   if (!work_) return;
   work_->complete(error);
-  if (work_.use_count() == 1) let_go_aside(std::exchange(work_, nullptr));  // with its tensors
-  work_ = nullptr;
+  let_go_aside(std::exchange(work_, nullptr));  // this may be its last holder, and its tensors'
 }
 
 }  // namespace pinnedpg

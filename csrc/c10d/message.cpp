@@ -113,9 +113,7 @@ void Message::complete() {
   told->complete(fault);
   if (!ours) return;
   ours->come(fault == nullptr);  // after the work knows of the fault: a stream may go on now
-  // They have events and tensors to let go of.
-  if (told.use_count() == 1) let_go_aside(std::move(told));
-  if (ours.use_count() == 1) let_go_aside(std::move(ours));
+  let_go_aside(std::make_pair(std::move(told), std::move(ours)));  // they have events and tensors to let go of
 }
 
 }  // namespace pinnedpg

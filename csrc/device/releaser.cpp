@@ -3,8 +3,8 @@
 #include "device/releaser.h"
 
 #include <condition_variable>
+#include <deque>
 #include <mutex>
-#include <vector>
 
 #include "base/check.h"
 #include "device/threads.h"
@@ -28,27 +28,28 @@ class Releaser {
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, grace, [this] { return kept_.empty() && !releases_; });
     retired_ = true;
+    changed_.wait_for(lock, grace, [this] { return !releases_; });  // the one in hand
   }
 
  private:
   [[noreturn]] void run() {
-    std::vector<std::shared_ptr<void>> taken;
     std::unique_lock lock(mutex_);
     for (;;) {
       changed_.wait(lock, [this] { return !kept_.empty() && !retired_; });
-      taken.swap(kept_);
+      std::shared_ptr<void> one = std::move(kept_.front());
+      kept_.pop_front();
       releases_ = true;
       lock.unlock();
-      taken.clear();
+      one.reset();
       lock.lock();
       releases_ = false;
-      changed_.notify_all();
+      if (kept_.empty() || retired_) changed_.notify_all();
     }
   }
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<std::shared_ptr<void>> kept_;
+  std::deque<std::shared_ptr<void>> kept_;
   bool started_ = false;
   bool releases_ = false;
   bool retired_ = false;

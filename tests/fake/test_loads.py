@@ -7,6 +7,8 @@ that the GPU waits for may need one. tests/test_fake_gpu.py builds the extension
 """
 
 import ctypes
+import subprocess
+import sys
 import time
 import weakref
 from pathlib import Path
@@ -150,6 +152,24 @@ def test_the_worker_frees_no_memory(size, step, keeps_work):
     run = ranks.start(met, 2, freed, size, step, keeps_work, setup=SETUP)
     for names in run.results(LAUNCHED_S):
         assert names and WORKER not in names, names
+
+
+EXITS = """
+import time, torch, torch.distributed as dist, pinnedpg
+class Slow(bytearray):
+    def __del__(self): time.sleep(0.01)
+dist.init_process_group("pinned", store=dist.HashStore(), rank=0, world_size=1)
+for _ in range(1000):
+    dist.all_reduce(torch.frombuffer(Slow(40), dtype=torch.float32), async_op=True)
+"""
+
+
+def test_a_process_ends_with_much_to_be_freed():
+    """Python's objects among it: those are not touched while Python is taken down."""
+    ended = subprocess.run(
+        [sys.executable, "-c", EXITS], capture_output=True, text=True, timeout=30
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 def dropped(rank, rounds=12):
