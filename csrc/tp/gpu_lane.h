@@ -22,8 +22,8 @@ class GpuLane final : public Stream {
   /// A cudaStream_t.
   void* handle() const { return gpu_.handle(); }
 
-  /// What the stream has been given until now, whoever gave it. Any thread may let go of it, with no call of CUDA's.
-  /// Raises SystemError.
+  /// What the stream has been given until now, whoever gave it. Any thread may let go of it, with no call of CUDA's
+  /// while the lane is there. Raises SystemError.
   std::shared_ptr<CudaEvent> mark();
   /// For whoever watches. Raises SystemError where the GPU has failed.
   void check_gpu() { probe_.look(); }

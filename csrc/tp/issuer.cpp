@@ -159,6 +159,7 @@ void Issuer::push(const Plan& plan, const std::vector<Part>& parts, size_t motio
     }
   } catch (...) {
     error = std::current_exception();
+    for (const Part& part : parts) part.legs[motion]->break_off();
   }
   // Even then: what is queued is to be watched.
   for (const Part& part : parts) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "device/releaser.h"
 #include "device/threads.h"
 
 namespace pinnedpg::tp {
@@ -13,9 +14,19 @@ namespace {
 
 constexpr std::chrono::milliseconds kLookEvery{20};
 
-/// Waits for the mark on a thread that may block. Raises SystemError where none can be had.
-std::future<void> await_aside(std::shared_ptr<CudaEvent> mark) {
-  return aside([mark = std::move(mark)] { mark->synchronize(); });
+/// Whether the GPU has come to the mark, for which a thread waits that may block; where none can be had it is asked
+/// here. Raises SystemError where the GPU has failed.
+bool has_come(const std::shared_ptr<CudaEvent>& mark, std::future<void>& waits) {
+  if (!waits.valid()) {
+    try {
+      waits = aside([mark] { mark->synchronize(); });
+    } catch (const SystemError&) {
+      return mark->is_over();
+    }
+  }
+  if (!is_ready(waits)) return false;
+  waits.get();
+  return true;
 }
 
 }  // namespace
@@ -52,8 +63,18 @@ bool GpuLeg::issue() {
     return queue();
   } catch (const std::exception& fault) {
     common_->failure.fail(fault.what());
-    if (begun_) end_ = lane_->mark();
+    break_off();
     throw;
+  }
+}
+
+void GpuLeg::break_off() {
+  if (!begun_ || end_) return;
+  try {
+    const CurrentDevice current(lane_->device());
+    end_ = lane_->mark();
+  } catch (const SystemError&) {
+    // The GPU does nothing any more.
   }
 }
 
@@ -85,6 +106,11 @@ bool GpuLeg::advance() {
   std::rethrow_exception(error_);
 }
 
+void GpuLeg::finish(std::exception_ptr error) {
+  let_go_aside(std::exchange(kept_, nullptr));  // this may be their last holder
+  Leg::finish(error);
+}
+
 bool GpuLeg::watch() {
   common_->failure.check(name());
   const auto now = std::chrono::steady_clock::now();
@@ -98,27 +124,13 @@ bool GpuLeg::watch() {
 }
 
 bool GpuLeg::is_let_go() {
-  if (!let_go_.valid()) {
-    try {
-      let_go_ = await_aside(end_);
-    } catch (const SystemError&) {
-      return false;  // no thread can be had yet
-    }
-  }
-  if (!is_ready(let_go_)) return false;
   try {
-    let_go_.get();
+    return has_come(end_, let_go_);
   } catch (const SystemError&) {
-    // The GPU does nothing any more.
+    return true;  // the GPU does nothing any more
   }
-  return true;
 }
 
-bool GpuMark::advance() {
-  if (!over_.valid()) over_ = await_aside(std::exchange(mark_, nullptr));
-  if (!is_ready(over_)) return false;
-  over_.get();
-  return true;
-}
+bool GpuMark::advance() { return has_come(mark_, over_); }
 
 }  // namespace pinnedpg::tp

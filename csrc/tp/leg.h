@@ -35,6 +35,8 @@ class Leg : public Task {
   /// Queues on a GPU, by the thread that makes the call and before the leg enters its device's queue. False: what it
   /// waits for comes first; come again. Raises GroupError, and then the context has failed.
   virtual bool issue() { return true; }
+  /// The call has failed: what the leg has queued by now is all of it.
+  virtual void break_off() {}
 
   void finish(std::exception_ptr error) override;
 
@@ -45,8 +47,6 @@ class Leg : public Task {
   Team& team_;
   const int rank_;
   Call call_;
-
- private:
   Kept kept_;
 };
 
@@ -74,7 +74,9 @@ class GpuLeg final : public Leg {
   ~GpuLeg() override;
 
   bool issue() override;
+  void break_off() override;
   bool advance() override;
+  void finish(std::exception_ptr error) override;
 
  private:
   bool queue();
@@ -99,7 +101,7 @@ class GpuMark final : public Task {
   void finish(std::exception_ptr) override {}
 
  private:
-  std::shared_ptr<CudaEvent> mark_;
+  const std::shared_ptr<CudaEvent> mark_;
   std::future<void> over_;
 };
 

@@ -8,6 +8,8 @@ order is left out (FAKE_CUDA_BREAK).
 
 import threading
 import time
+import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -171,6 +173,59 @@ def test_a_leg_that_never_comes_is_given_up_while_a_kernel_is_loaded():
     with pytest.raises(RuntimeError, match=r"device 0 waited 0\.\d s .* for device 1"):
         rig.sync()
     tp.free_tp_context(rig.handle)
+
+
+class Buffer(bytearray):
+    """One that says when it is freed."""
+
+
+def watched(value, freed):
+    """A tensor for a share of 256, and what is to be called when its memory goes."""
+    buffer = Buffer(4 * 256)
+    weakref.finalize(buffer, freed)
+    return torch.frombuffer(buffer, dtype=torch.float32).view(1, 256).fill_(value)
+
+
+def test_a_call_that_fails_half_way_keeps_what_it_has_queued():
+    """Device 0's leg is queued in part when device 1's finds that the context has failed."""
+    rig, events = Rig(even([0, 1], 256), timeout=0.4), []
+    for stream in rig.streams.values():
+        stream.make_current()
+    outputs = [torch.zeros(1, 512) for _ in range(2)]
+    rig.delay(0, 0.7)
+    tp.tp_gather(rig.handle, 0, [torch.ones(1, 256) for _ in range(2)], KV, outputs, KV, 1)
+    loads = threading.Thread(target=fake_streams.load, daemon=True)
+    loads.start()
+    time.sleep(0.05)
+    rig.streams[0].submit(lambda: (time.sleep(0.5), events.append("put")))
+    inputs = [watched(77.0, lambda: events.append("freed")), torch.full((1, 256), 78.0)]
+    with pytest.raises(RuntimeError, match="context has failed"):
+        tp.tp_gather(rig.handle, 0, inputs, KV, outputs, KV, 1)
+    del inputs
+    tp.free_tp_context(rig.handle)
+    end = time.monotonic() + SECONDS
+    while len(events) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert events == ["put", "freed"]
+
+
+def test_the_worker_frees_no_memory():
+    """The allocator may have to wait for whom the worker is to let go."""
+    names, rounds = [], 20
+
+    def note():
+        names.append(Path(f"/proc/self/task/{threading.get_native_id()}/comm").read_text().strip())
+
+    with Rig(even([0, 1], 256)) as rig:
+        for _ in range(rounds):
+            outputs = [torch.zeros(1, 512) for _ in range(2)]
+            inputs = [watched(1.0, note) for _ in range(2)]
+            tp.tp_gather(rig.handle, 0, inputs, KV, outputs, KV, 1)
+            del inputs
+        end = time.monotonic() + SECONDS
+        while len(names) < 2 * rounds and time.monotonic() < end:
+            time.sleep(0.01)
+    assert len(names) == 2 * rounds and "pinnedpg" not in names, set(names)
 
 
 def test_pageable_buffers_raise_and_nothing_stays_pinned():
