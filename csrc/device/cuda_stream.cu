@@ -102,6 +102,7 @@ bool CudaEvent::is_over() const {
 }
 
 void CudaEvent::synchronize() const {
+  const AnyCapture allowed;
   check_cuda(cudaEventSynchronize(static_cast<cudaEvent_t>(event_)), "cudaEventSynchronize",
              "CUDA: work on the GPU failed");
 }
