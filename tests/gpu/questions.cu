@@ -285,7 +285,10 @@ int main() {
   for (int side = 0; side < 2; ++side) {
     int status;
     ::wait(&status);
-    if (status != 0) std::printf("a process ended with %d\n", status);
+    if (status != 0) {
+      std::printf("a process ended with %d\n", status);
+      return 1;
+    }
   }
   ::alarm(120);
   std::setvbuf(stdout, nullptr, _IOLBF, 0);

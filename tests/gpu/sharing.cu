@@ -186,5 +186,7 @@ int main(int count, char**) {
   const pid_t child = ::fork();
   pin(stage);
   run(child == 0 ? 1 : 0, stage, "processes");
-  if (child != 0) ::waitpid(child, nullptr, 0);
+  int status = 0;
+  if (child != 0) ::waitpid(child, &status, 0);
+  return status == 0 ? 0 : 1;
 }
