@@ -109,6 +109,7 @@ def late_futures(spin):
     """The future of several calls, behind a kernel that takes its time."""
     own_stream()
     tensors = [torch.zeros(size, device="cuda") for size in (10, 500_000)]
+    dist.all_reduce_coalesced(tensors)  # the first call pins the stage
     torch.cuda.synchronize()
     if dist.get_rank() == 0:
         torch.cuda._sleep(spin)
