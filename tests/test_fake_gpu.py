@@ -77,7 +77,7 @@ def test_calls_in_the_order_of_streams(folder):
 
 @pytest.mark.timeout(120)
 def test_kernels_that_are_loaded(folder):
-    check(9, *run(folder, "fake/test_loads.py"))
+    check(18, *run(folder, "fake/test_loads.py"))
 
 
 @pytest.mark.timeout(120)
@@ -93,7 +93,7 @@ def test_calls_need_the_order_of_streams(folder, kind, names, count):
 
 @pytest.mark.timeout(120)
 def test_fused_calls(folder):
-    check(21, *run(folder, "fake/test_fused.py", "fake/test_replays.py"))
+    check(23, *run(folder, "fake/test_fused.py", "fake/test_replays.py"))
 
 
 @pytest.mark.timeout(120)

@@ -38,6 +38,7 @@ void CudaTeam::connect(const char* operation, std::chrono::milliseconds timeout,
 void CudaTeam::prepare_fused(const std::vector<int>& gpus) {
   const Geometry& geometry = team_.communicator().staging().geometry();
   if (by_host_ || gpus.size() != 1 || geometry.fused_bytes == 0) return;
+  if (ends_long_kernels(gpus[0])) return;  // one that waits for a rank may be long
   auto fused = std::make_unique<FusedCalls>(team_.communicator(), gpus[0]);
   {
     std::lock_guard lock(queueing_);

@@ -30,6 +30,13 @@ std::array<uint8_t, 16> gpu_id(int device) {
   return id;
 }
 
+bool ends_long_kernels(int device) {
+  int ends = 0;
+  check_cuda(cudaDeviceGetAttribute(&ends, cudaDevAttrKernelExecTimeout, device), "cudaDeviceGetAttribute",
+             "CUDA: cannot ask GPU ", device);
+  return ends != 0;
+}
+
 void pin(void* data, size_t bytes) {
   check_cuda(cudaHostRegister(data, bytes, cudaHostRegisterPortable | cudaHostRegisterMapped), "cudaHostRegister",
              "pin: cannot pin ", bytes, " bytes at ", data);

@@ -29,6 +29,8 @@ int cuda_device_count() noexcept { return 0; }
 
 std::array<uint8_t, 16> gpu_id(int) { throw_no_cuda("CUDA"); }
 
+bool ends_long_kernels(int) { throw_no_cuda("CUDA"); }
+
 void pin(void*, size_t) { throw_no_cuda("pin"); }
 
 bool is_pinned(const void*) { return false; }

@@ -18,6 +18,10 @@ int cuda_device_count() noexcept;
 /// What tells that GPU (or part of one) from the others of the machine, in every process. Raises SystemError.
 std::array<uint8_t, 16> gpu_id(int device);
 
+/// Whether kernels that run for seconds are ended there: Windows does that, and a display server on its GPU. Raises
+/// SystemError.
+bool ends_long_kernels(int device);
+
 /// Makes `bytes` of host memory at `data` (both page-aligned) readable and writable by every GPU at the same address,
 /// until `unpin`. Locks the pages. Needs a GPU. Raises SystemError.
 void pin(void* data, size_t bytes);

@@ -54,6 +54,20 @@ def is_fused(count, group=None):
     return True
 
 
+def beside_a_display(rank):
+    if dist.get_rank() == rank:
+        os.environ["FAKE_CUDA_DISPLAY"] = "1"
+    try:
+        return is_fused(10)
+    finally:
+        os.environ.pop("FAKE_CUDA_DISPLAY", None)
+
+
+@pytest.mark.parametrize("rank", [None, 1])
+def test_no_kernel_waits_where_long_ones_are_ended(rank):
+    assert ranks.run(beside_a_display, 2, rank) == [rank is None] * 2
+
+
 def thresholds(fused_bytes):
     group = dist.new_group(
         backend="pinned", pg_options=pinnedpg.Options(fused_bytes=fused_bytes[dist.get_rank()])
