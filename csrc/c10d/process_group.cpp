@@ -124,14 +124,14 @@ void ProcessGroupPinned::shutdown() {
 
 void ProcessGroupPinned::leave() {
   bool unseen = false, called = false;
-  std::string fault;
+  std::optional<std::string> fault;
   std::shared_ptr<Mailbox> mailbox;
   {
     std::lock_guard lock(mutex_);
     const bool seen_by_gpus = cuda_first_ || !may_use_gpus();
     unseen = closed_.empty() && getSize() > 1 && (!first_ || !first_->connected() || !seen_by_gpus);
     // A rank that has yet to come finds no one in a group that failed without it.
-    if (closed_.empty()) fault = abort_reason();
+    if (closed_.empty()) fault = failure();
     called = first_ || cuda_first_;
     if (closed_.empty()) closed_ = "the group was destroyed";
     cuda_first_ = cuda_lists_ = nullptr;
@@ -144,7 +144,7 @@ void ProcessGroupPinned::leave() {
     unseen |= mailbox->is_unseen();
   }
   // Ranks in a group with this one see it leave in the control page; those that still wait for it to come, here.
-  if (!fault.empty()) return rendezvous_.leave(concat("has left the group, which had failed: ", fault));
+  if (fault) return rendezvous_.leave(concat("has left the group, which had failed: ", *fault));
   if (unseen) rendezvous_.leave(mailbox || called ? "has left the group" : "has left the group before its first call");
 }
 

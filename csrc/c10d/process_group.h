@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
 #include "base/limit.h"
@@ -191,8 +192,8 @@ class ProcessGroupPinned final : public c10d::Backend {
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;
   void leave();
   bool is_open();
-  /// Under the lock: whether a call has failed.
-  std::string abort_reason() const;
+  /// Under the lock: why a call has failed; nothing: none has.
+  std::optional<std::string> failure() const;
   bool is_parents() const { return forks_ != fork_count(); }
   /// Raises in a forked child.
   void check_own() const;

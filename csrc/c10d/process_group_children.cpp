@@ -98,19 +98,18 @@ void ProcessGroupPinned::monitoredBarrier(const c10d::BarrierOptions& opts, bool
   });
 }
 
-std::string ProcessGroupPinned::abort_reason() const {
+std::optional<std::string> ProcessGroupPinned::failure() const {
   const auto on_gpus = [](const std::shared_ptr<CudaTeam>& team) { return team ? &team->team() : nullptr; };
-  for (Team* team : {first_.get(), lists_.get(), on_gpus(cuda_first_), on_gpus(cuda_lists_)}) {
-    if (team == nullptr || !team->connected()) continue;
-    const Control& control = team->communicator().staging().control();
-    if (control.aborted()) return control.reason;
+  for (const Team* team : {first_.get(), lists_.get(), on_gpus(cuda_first_), on_gpus(cuda_lists_)}) {
+    if (team == nullptr) continue;
+    if (auto reason = team->failure()) return reason;
   }
-  return "";
+  return std::nullopt;
 }
 
 c10d::ErrorType ProcessGroupPinned::getError() {
   std::lock_guard lock(mutex_);
-  return failed_ || !abort_reason().empty() ? c10d::ErrorType::COMM_ERROR : c10d::ErrorType::SUCCESS;
+  return failed_ || failure() ? c10d::ErrorType::COMM_ERROR : c10d::ErrorType::SUCCESS;
 }
 
 }  // namespace pinnedpg

@@ -139,10 +139,14 @@ void Team::fail(const char* operation, std::exception_ptr error) {
   }
 }
 
-void Team::check() const {
+std::optional<std::string> Team::failure() const {
   const Communicator* communicator = communicator_.load(std::memory_order_acquire);
-  if (communicator == nullptr || !communicator->staging().control().aborted()) return;
-  throw GroupError(communicator->staging().control().reason);
+  if (communicator == nullptr || !communicator->staging().control().aborted()) return std::nullopt;
+  return communicator->staging().control().reason;
+}
+
+void Team::check() const {
+  if (const auto reason = failure()) throw GroupError(*reason);
 }
 
 bool Team::has_left(int rank) const {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "base/check.h"
@@ -43,6 +44,8 @@ class Team {
   /// Raises the error of a call that is under way. Unless all ranks find it alike, the group cannot go on.
   [[noreturn]] void fail(const char* operation, std::exception_ptr error);
 
+  /// Why a rank has aborted: an empty reason where it died over that. Nothing: none has.
+  std::optional<std::string> failure() const;
   /// Raises if any rank has aborted.
   void check() const;
   /// Whether that rank took part and has gone.

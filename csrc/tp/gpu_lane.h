@@ -42,13 +42,13 @@ class GpuLane final : public Stream {
   bool wait(std::span<Flag* const> flags, uint32_t step) override;
 
  private:
-  const int device_;
   /// The marks that nobody keeps any more.
   struct Spares {
     std::mutex mutex;
     std::vector<std::unique_ptr<CudaEvent>> events;
   };
 
+  const int device_;
   CudaStream gpu_;
   CudaProbe probe_;
   const std::shared_ptr<Spares> spares_ = std::make_shared<Spares>();
