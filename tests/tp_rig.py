@@ -145,3 +145,15 @@ def on_threads(*functions):
         assert not thread.is_alive(), "a thread hangs"
     if errors:
         raise errors[0]
+
+
+def check_given_up(rig, load, seconds):
+    """A leg lacks its peer, and `load` waits for it: the time-out lets both go. Frees the rig."""
+    rig.gather(rig.inputs(), target=-1, t_device=0)
+    loads = threading.Thread(target=load, daemon=True)
+    loads.start()
+    loads.join(SECONDS)
+    assert not loads.is_alive(), "the stream has not been let go"
+    with pytest.raises(RuntimeError, match=rf"device 0 waited {seconds} s .* for device 1"):
+        rig.sync()
+    tp.free_tp_context(rig.handle)

@@ -10,14 +10,12 @@ import ctypes
 import subprocess
 import sys
 import time
-import weakref
-from pathlib import Path
-from threading import get_native_id
 
 import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from freed import thread_name, watched
 from test_message_streams import LIMIT, SIZES, met, pytestmark  # noqa: F401
 from worker import Setup
 
@@ -27,10 +25,6 @@ LAUNCHED_S = 8.0
 """A hang is found after that time; the ranks' own is longer."""
 SETUP = Setup(timeout_s=20.0)
 WORKER = "pinnedpg"
-
-
-class Buffer(bytearray):
-    """One that says when it is freed."""
 
 
 def load():
@@ -128,17 +122,10 @@ def test_a_group_that_ends_while_a_kernel_is_loaded(size):
 def freed(rank, size, step, keeps_work):
     """Tells which threads free tensors that nobody else holds: their allocator may block."""
     names, rounds = [], 20
-
-    def note():
-        task = Path("/proc/self/task", str(get_native_id()))
-        names.append((task / "comm").read_text().strip())
-
     for _ in range(rounds):
-        buffer = Buffer(4 * size * step)
-        weakref.finalize(buffer, note)
-        tensor = torch.frombuffer(buffer, dtype=torch.float32)[::step]
+        tensor = watched(size * step, lambda: names.append(thread_name()))[::step]
         work = dist.all_reduce(tensor, async_op=keeps_work)
-        del buffer, tensor, work
+        del tensor, work
     end = time.monotonic() + 5
     while len(names) < rounds and time.monotonic() < end:
         time.sleep(0.001)

@@ -8,12 +8,11 @@ order is left out (FAKE_CUDA_BREAK).
 
 import threading
 import time
-import weakref
-from pathlib import Path
 
 import pytest
 import torch
-from tp_rig import KV, ON_FAKE_GPU, RS, SECONDS, Q, Rig, even, on_threads, same
+from freed import thread_name, watched
+from tp_rig import KV, ON_FAKE_GPU, RS, SECONDS, Q, Rig, check_given_up, even, on_threads, same
 
 from pinnedpg import tp
 
@@ -164,26 +163,7 @@ def test_a_leg_that_never_comes_lets_the_streams_go():
 
 def test_a_leg_that_never_comes_is_given_up_while_a_kernel_is_loaded():
     """Who loads it waits for the leg's stream, and holds up all who would ask about that."""
-    rig = Rig(even([0, 1]), timeout=0.5)
-    rig.gather(rig.inputs(), target=-1, t_device=0)
-    loads = threading.Thread(target=fake_streams.load, daemon=True)
-    loads.start()
-    loads.join(SECONDS)
-    assert not loads.is_alive(), "the stream has not been let go"
-    with pytest.raises(RuntimeError, match=r"device 0 waited 0\.\d s .* for device 1"):
-        rig.sync()
-    tp.free_tp_context(rig.handle)
-
-
-class Buffer(bytearray):
-    """One that says when it is freed."""
-
-
-def watched(value, freed):
-    """A tensor for a share of 256, and what is to be called when its memory goes."""
-    buffer = Buffer(4 * 256)
-    weakref.finalize(buffer, freed)
-    return torch.frombuffer(buffer, dtype=torch.float32).view(1, 256).fill_(value)
+    check_given_up(Rig(even([0, 1]), timeout=0.5), fake_streams.load, r"0\.\d")
 
 
 def test_a_call_that_fails_half_way_keeps_what_it_has_queued():
@@ -198,7 +178,9 @@ def test_a_call_that_fails_half_way_keeps_what_it_has_queued():
     loads.start()
     time.sleep(0.05)
     rig.streams[0].submit(lambda: (time.sleep(0.5), events.append("put")))
-    inputs = [watched(77.0, lambda: events.append("freed")), torch.full((1, 256), 78.0)]
+    freed = watched(256, lambda: events.append("freed")).view(1, 256)
+    inputs = [freed, torch.full((1, 256), 78.0)]
+    del freed
     with pytest.raises(RuntimeError, match="context has failed"):
         tp.tp_gather(rig.handle, 0, inputs, KV, outputs, KV, 1)
     del inputs
@@ -212,16 +194,13 @@ def test_a_call_that_fails_half_way_keeps_what_it_has_queued():
 def test_the_worker_frees_no_memory():
     """The allocator may have to wait for whom the worker is to let go."""
     names, rounds = [], 20
-
-    def note():
-        names.append(Path(f"/proc/self/task/{threading.get_native_id()}/comm").read_text().strip())
-
     with Rig(even([0, 1], 256)) as rig:
         for _ in range(rounds):
             outputs = [torch.zeros(1, 512) for _ in range(2)]
-            inputs = [watched(1.0, note) for _ in range(2)]
+            floats = [watched(256, lambda: names.append(thread_name())) for _ in range(2)]
+            inputs = [tensor.view(1, 256) for tensor in floats]
             tp.tp_gather(rig.handle, 0, inputs, KV, outputs, KV, 1)
-            del inputs
+            del inputs, floats
         end = time.monotonic() + SECONDS
         while len(names) < 2 * rounds and time.monotonic() < end:
             time.sleep(0.01)
