@@ -40,7 +40,7 @@ test: $(BUILT)
 
 build: $(BUILT)
 
-# The libraries of tests/test_library_*.py and docs/recipes.md, which are skipped without them.
+# The libraries of tests/libraries and docs/recipes.md, which are skipped without them.
 clients: $(CLIENTS)
 
 .venv/.made:
@@ -79,8 +79,7 @@ format: $(LINT)
 	$(TOOL)clang-format -i $(CXX_FILES)
 
 tsan:
-	test -x tests/tsan/run || { echo "make tsan: there is no tests/tsan/run"; exit 1; }
-	tests/tsan/run
+	tests/cpp/run_sanitizers
 
 clean:
 	rm -rf build dist *.egg-info pinnedpg/_C*.so pinnedpg/_build.py .pytest_cache .ruff_cache .mypy_cache

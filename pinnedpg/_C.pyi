@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""The types of what csrc/module*.cpp binds; tests/test_stubs.py compares the two.
+"""The types of what csrc/module*.cpp binds; tests/project/test_stubs.py compares the two.
 
 Of the raw API only `Barrier` and `HostStream` are for users as they are: pinnedpg.tp is the face
 of the functions, with names and defaults of the arguments.

@@ -2,19 +2,21 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Collectives in the order of the caller's streams, on a fake GPU whose current stream is busy.
 
-tests/test_fake_gpu.py builds the extension for it and runs this.
+tests/fake/test_fake_gpu.py builds the extension for it and runs this.
 """
 
 import os
 import signal
 import time
 
+import fake_gpu
 import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from test_message_streams import LIMIT, busy, later, met, pytestmark  # noqa: F401
+from fake_gpu import LIMIT, busy, later, met
 
+pytestmark = fake_gpu.needed
 ErrorType = torch._C._distributed_c10d.ErrorType
 FUSED, QUEUED = 10, 300_000
 """Elements of a call that is one kernel, and of one that is not."""

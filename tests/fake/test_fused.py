@@ -2,44 +2,24 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Fused calls on a fake GPU: which calls are, what orders them, failures.
 
-tests/test_fake_gpu.py builds the extension for it and runs this. What reads results after
+tests/fake/test_fake_gpu.py builds the extension for it and runs this. What reads results after
 `work.wait(timedelta)` can also do so where a call's stream is not the host's (FAKE_CUDA_CALLERS).
 """
 
-import contextlib
-import ctypes
 import os
 import time
-from datetime import timedelta
-from pathlib import Path
 
+import fake_gpu
 import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from fake_gpu import LAUNCHERS, LIMIT, graph
 from worker import Setup
 
 import pinnedpg
-from pinnedpg import _C
 
-FOLDER = Path(__file__).resolve().parents[2] / "build" / "fake"
-pytestmark = pytest.mark.skipif(
-    FOLDER not in Path(pinnedpg.__file__).parents, reason="the extension has no fake GPU"
-)
-LAUNCHERS = ["processes", "threads"]
-LIMIT = timedelta(seconds=8)
-SHORT = Setup(timeout_s=1.0)
-
-
-@contextlib.contextmanager
-def graph():
-    """What the calling thread calls in it is captured, and done by the function that it gets."""
-    fake = ctypes.CDLL(_C.__file__)
-    fake.fake_cuda_capture(1)
-    try:
-        yield fake.fake_cuda_replay
-    finally:
-        fake.fake_cuda_capture(0)
+pytestmark = fake_gpu.needed
 
 
 def is_fused(count, group=None):
@@ -212,5 +192,5 @@ def late():
 
 
 def test_a_call_that_takes_too_long_names_who_is_late():
-    for text in ranks.run(late, 2, setup=SHORT):
+    for text in ranks.run(late, 2, setup=Setup(timeout_s=1.0)):
         assert "rank 1" in text and "the timeout of the call" in text, text

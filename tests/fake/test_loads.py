@@ -3,7 +3,7 @@
 """Kernels that are loaded by their first launch, on a fake GPU.
 
 CUDA then waits for all that is queued, and holds up every other thread's call of its own: nothing
-that the GPU waits for may need one. tests/test_fake_gpu.py builds the extension and runs this.
+that the GPU waits for may need one. tests/fake/test_fake_gpu.py builds the extension and runs this.
 """
 
 import ctypes
@@ -11,16 +11,18 @@ import subprocess
 import sys
 import time
 
+import fake_gpu
 import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from fake_gpu import LIMIT, SIZES, met
 from freed import thread_name, watched
-from test_message_streams import LIMIT, SIZES, met, pytestmark  # noqa: F401
 from worker import Setup
 
 from pinnedpg import _C
 
+pytestmark = fake_gpu.needed
 LAUNCHED_S = 8.0
 """A hang is found after that time; the ranks' own is longer."""
 SETUP = Setup(timeout_s=20.0)

@@ -2,53 +2,22 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Messages in the order of streams that are busy, on a fake GPU: the host is held by none of it.
 
-tests/test_fake_gpu.py builds the extension for it and runs this, also without some of the order.
+tests/fake/test_fake_gpu.py builds the extension for it and runs this, also without some of the
+order.
 """
 
-import os
 import threading
 import time
-from datetime import timedelta
-from pathlib import Path
 
+import fake_gpu
 import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from fake_gpu import LIMIT, SIZES, busy, later, met
 
-import pinnedpg
-
-FOLDER = Path(__file__).resolve().parents[2] / "build" / "fake"
-pytestmark = pytest.mark.skipif(
-    FOLDER not in Path(pinnedpg.__file__).parents, reason="the extension has no fake GPU"
-)
-LIMIT = timedelta(seconds=10)
-SIZES = [10, 100_000]  # whole, and in parts
+pytestmark = fake_gpu.needed
 HELD_S = 0.15
-
-
-def busy(milliseconds):
-    """From now on the current stream is a queue, and busy for so long whenever it is used."""
-    os.environ["FAKE_CUDA_BUSY_MS"] = str(milliseconds)
-
-
-def later(seconds, call):
-    """What the stream's work does to a tensor in the middle of the time that it is busy."""
-    timer = threading.Timer(seconds, call)
-    timer.start()
-
-
-def met(function, *args):
-    """Calls it once the ranks have exchanged a message, in streams of their own."""
-    busy(0)
-    rank = dist.get_rank()
-    works = [dist.isend(torch.ones(1), 1 - rank), dist.irecv(torch.ones(1), 1 - rank)]
-    for work in works:
-        work.wait(LIMIT)
-    try:
-        return function(rank, *args)
-    finally:
-        del os.environ["FAKE_CUDA_BUSY_MS"]
 
 
 def late_producer(rank, size):

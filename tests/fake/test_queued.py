@@ -2,42 +2,24 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Calls that are queued ahead of the peers, on a fake GPU: failures and orders.
 
-tests/test_fake_gpu.py builds the extension for it and runs this.
+tests/fake/test_fake_gpu.py builds the extension for it and runs this.
 """
 
 import os
 import signal
 import time
-from datetime import timedelta
-from pathlib import Path
 
+import fake_gpu
 import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from fake_gpu import LAUNCHERS, LIMIT, error_of_later_calls
 from worker import Setup
 
 import pinnedpg
 
-FOLDER = Path(__file__).resolve().parents[2] / "build" / "fake"
-pytestmark = pytest.mark.skipif(
-    FOLDER not in Path(pinnedpg.__file__).parents, reason="the extension has no fake GPU"
-)
-LAUNCHERS = ["processes", "threads"]
-LIMIT_S = 8.0
-
-
-def error_of_later_calls():
-    """What a rank's calls come to raise: those that are queued say nothing themselves."""
-    end = time.monotonic() + LIMIT_S
-    while time.monotonic() < end:
-        try:
-            work = dist.all_reduce(torch.ones(1), async_op=True)
-            work.wait(timedelta(seconds=LIMIT_S))
-        except dist.DistBackendError as error:
-            return str(error)
-        time.sleep(0.01)
-    return "no error"
+pytestmark = fake_gpu.needed
 
 
 def differ(case):
@@ -89,7 +71,7 @@ def bereaved(how):
         return how
     begin = time.monotonic()
     with pytest.raises(dist.DistBackendError) as caught:
-        dist.all_reduce(torch.ones(100_000), async_op=True).wait(timedelta(seconds=LIMIT_S))
+        dist.all_reduce(torch.ones(100_000), async_op=True).wait(LIMIT)
     with pytest.raises(dist.DistBackendError):
         dist.all_reduce(torch.ones(1))
     return str(caught.value), time.monotonic() - begin
@@ -123,7 +105,7 @@ def test_a_call_that_takes_too_long_names_who_is_late():
 
 def forsaken(leaves):
     """Of ranks that are threads each waits on the host until the others have queued that far."""
-    dist.all_reduce(torch.ones(1), async_op=True).wait(timedelta(seconds=LIMIT_S))
+    dist.all_reduce(torch.ones(1), async_op=True).wait(LIMIT)
     if dist.get_rank() == 1:
         time.sleep(0.3)
         if leaves:
@@ -132,7 +114,7 @@ def forsaken(leaves):
         return None
     begin = time.monotonic()
     with pytest.raises(dist.DistBackendError) as caught:
-        dist.all_reduce(torch.ones(100_000), async_op=True).wait(timedelta(seconds=LIMIT_S))
+        dist.all_reduce(torch.ones(100_000), async_op=True).wait(LIMIT)
     return str(caught.value), time.monotonic() - begin
 
 
@@ -258,9 +240,7 @@ def no_pin():
         texts = []
         for _ in range(2):
             try:
-                dist.all_reduce(torch.ones(8), group=group, async_op=True).wait(
-                    timedelta(seconds=LIMIT_S)
-                )
+                dist.all_reduce(torch.ones(8), group=group, async_op=True).wait(LIMIT)
                 texts.append("no error")
             except RuntimeError as error:  # its own rank's is that of the driver
                 texts.append(str(error))

@@ -2,17 +2,20 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Fused calls in CUDA graphs, on a fake GPU: replays, what cannot be captured, failures.
 
-tests/test_fake_gpu.py builds the extension for it and runs this.
+tests/fake/test_fake_gpu.py builds the extension for it and runs this.
 """
 
 import time
 
+import fake_gpu
 import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from test_fused import LAUNCHERS, LIMIT, SHORT, graph, pytestmark  # noqa: F401
-from test_queued import error_of_later_calls
+from fake_gpu import LAUNCHERS, LIMIT, error_of_later_calls, graph
+from worker import Setup
+
+pytestmark = fake_gpu.needed
 
 
 def replayed():
@@ -119,5 +122,5 @@ def test_a_replay_that_meets_another_call_ends_the_group():
 
 
 def test_a_replay_that_nobody_meets_ends_the_group():
-    for text in ranks.run(replays_unlike, 2, "alone", setup=SHORT):
+    for text in ranks.run(replays_unlike, 2, "alone", setup=Setup(timeout_s=1.0)):
         assert "a GPU waited longer than the timeout" in text, text

@@ -2,8 +2,8 @@
 # Copyright (c) 2026 The pinnedpg authors
 """The raw API on a fake GPU: in which order its calls, the context's and the caller's streams come.
 
-tests/test_fake_gpu.py builds the extension for it, runs this, and sees that tests fail where an
-order is left out (FAKE_CUDA_BREAK).
+tests/fake/test_fake_gpu.py builds the extension for it, runs this, and sees that tests fail where
+an order is left out (FAKE_CUDA_BREAK).
 """
 
 import threading

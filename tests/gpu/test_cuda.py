@@ -9,7 +9,8 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from streams import LAUNCHERS, QUICK_S, SPIN
+from cuda_calls import left_alone
+from cuda_streams import LAUNCHERS, QUICK_S, SPIN
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from worker import Setup
@@ -185,26 +186,6 @@ def misfit():
 def test_calls_that_differ_raise_on_all_ranks(launcher):
     for text in ranks.run(misfit, 2, launcher=launcher):
         assert "float32[11]" in text and "float32[10]" in text, text
-
-
-def left_alone(how, count=1_000_000):
-    dist.all_reduce(torch.ones(1, device="cuda"))
-    torch.cuda.synchronize()
-    if dist.get_rank() == 1:
-        if how == "leaves":
-            return "left"
-        time.sleep(30)
-    begin = time.monotonic()
-    work = dist.all_reduce(torch.ones(count, device="cuda"), async_op=True)
-    torch.cuda.synchronize()
-    try:
-        work.wait(timedelta(seconds=20))
-        for _ in range(100):
-            time.sleep(0.01)
-            dist.all_reduce(torch.ones(1, device="cuda"))
-    except dist.DistBackendError as error:
-        return f"{time.monotonic() - begin:.1f} {error}"
-    return "no error"
 
 
 def test_a_peer_that_has_left_frees_the_gpu():

@@ -6,13 +6,13 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from cuda_calls import FUSED_BYTES, captures
 from worker import Setup
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
 pytestmark = pytest.mark.skipif(GPUS < 2, reason="needs two GPUs")
 WORLD = min(GPUS, 4)
 LAUNCHERS = ["processes", "threads"]
-FUSED_BYTES = 1 << 20
 WORD_BYTES = 64 << 10  # above, each chunk has a flag
 REFUSED = "a call can be captured in a CUDA graph where each rank has a GPU of its own"
 OPS = ["SUM", "AVG", "PRODUCT", "MIN", "MAX", "BAND", "BOR", "BXOR"]
@@ -20,26 +20,6 @@ FLOATS = ["float16", "bfloat16", "float32", "float64"]
 INTEGERS = ["uint8", "int8", "int16", "int32", "int64"]
 SIZES = [0, 1, 7, 1001, *(WORD_BYTES // 4 + more for more in (-1, 0, 1)), 100_003]
 SIZES += [FUSED_BYTES // 4 + more for more in (-1, 0, 1)]
-
-
-def captures_into(graph):
-    """Captures on a stream of this rank's GPU: torch's own is that of the process's first."""
-    return torch.cuda.graph(graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local")
-
-
-def captures(count):
-    """Returns "captured", or why an all_reduce of so many elements cannot be."""
-    tensor = torch.ones(count, device="cuda")
-    dist.all_reduce(tensor)
-    torch.cuda.synchronize()
-    try:
-        with captures_into(torch.cuda.CUDAGraph()):
-            dist.all_reduce(tensor)
-    except ValueError as error:
-        return str(error)
-    finally:
-        dist.barrier()  # to capture empties torch's caches on the GPUs of all threads, which waits
-    return "captured"
 
 
 def is_fused(count=4):

@@ -8,7 +8,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from test_fused_cuda import FUSED_BYTES, captures, captures_into
+from cuda_calls import FUSED_BYTES, captures, captures_into
 from worker import Setup
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0

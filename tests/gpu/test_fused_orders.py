@@ -8,7 +8,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from test_cuda import left_alone
+from cuda_calls import left_alone
 from worker import Setup
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0

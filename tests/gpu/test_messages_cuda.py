@@ -8,7 +8,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from streams import LAUNCHERS, LIMIT, SPIN, filled, own_stream, range_of, warm
+from cuda_streams import LAUNCHERS, LIMIT, SPIN, filled, own_stream, range_of, warm
 
 import pinnedpg  # noqa: F401
 

@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 from cuda_rig import COUNT, GPUS, SHARES, CudaRig, on_streams, spin
-from test_tp_random import Walk
 from tp_rig import KV, RS, SECONDS, Q, even, on_threads, same
+from tp_walk import Walk
 
 from pinnedpg import tp
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Makes small calls of each operation, for what counts them: tests/test_cost.py and growth.py.
+"""Makes small calls of each operation, for what counts them: tests/engine/test_cost.py, growth.py.
 
     python tests/perf/small_calls.py [--nbytes 8] RANK WORLD_SIZE FOLDER BACKEND CALLS [NAME ...]
 

@@ -17,7 +17,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from test_life import fork_and
+from processes import in_a_fork
 from worker import Setup
 
 import pinnedpg
@@ -219,7 +219,7 @@ def of_another_user():
 
 
 def forked_of_another_user(store, rank, world_size):
-    return fork_and(of_another_user, "_exit")
+    return in_a_fork(of_another_user)
 
 
 def test_creator_is_another_user():

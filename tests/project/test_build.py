@@ -15,7 +15,7 @@ import torch
 
 import pinnedpg
 
-PACKAGE = Path(__file__).resolve().parent.parent / "pinnedpg"
+PACKAGE = Path(__file__).resolve().parents[2] / "pinnedpg"
 REBUILD = "pip install --no-build-isolation --force-reinstall --no-deps ."
 
 

@@ -8,48 +8,16 @@ import ranks
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from checkpoints import assert_is, load, save, sharded
 from clients import RATE, WORLDS, assert_close, batch, loss, net, numbers, trained, whole
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import Shard, distribute_tensor, zeros
-
-
-def sharded(number):
-    """Returns a state: a split tensor, one that is whole, and what is no tensor."""
-    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    tensor = torch.arange(35.0).view(7, 5) + number
-    split = distribute_tensor(tensor, mesh, [Shard(0)])
-    return {"split": split, "whole": tensor * 2, "step": number}
-
-
-def empty():
-    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    split = zeros(7, 5, device_mesh=mesh, placements=[Shard(1)])  # another layout
-    return {"split": split, "whole": torch.zeros(7, 5), "step": 0}
-
-
-def save(path, number):
-    dcp.save(sharded(number), checkpoint_id=path)
-
-
-def load(path):
-    state = empty()
-    dcp.load(state, checkpoint_id=path)
-    return state["split"].full_tensor().numpy(), state["whole"].numpy(), state["step"]
 
 
 def save_and_load(path, number):
     save(path, number)
     return load(path)
-
-
-def assert_is(results, number):
-    wanted = torch.arange(35.0).view(7, 5) + number
-    for split, unsplit, step in results:
-        assert_close([split, unsplit], [wanted, wanted * 2])
-        assert step == number
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -91,7 +59,7 @@ def test_async_save(world, tmp_path):
 @pytest.mark.parametrize("world", WORLDS)
 def test_async_save_by_a_process(world, tmp_path):
     """Under torchrun: the suite's own ranks may have no children."""
-    program = f"tests/checkpoint_process.py {tmp_path}"
+    program = f"tests/support/checkpoint_process.py {tmp_path}"
     status, output = launch.run(f"DCP_USE_PREFIX_STORE=1 {launch.command(program, world)}")
     assert status == 0 and output.count("as saved") == world, output
 

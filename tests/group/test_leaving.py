@@ -9,7 +9,7 @@ import ranks
 import torch
 import torch.distributed as dist
 from default_device import ON_GPU, wait_on_host
-from test_kills import holdings, settled
+from processes import holdings, settled
 from worker import Setup
 
 BARE = Setup(backend=None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
@@ -20,7 +20,7 @@ def test_threads(sanitizer):
     if not shutil.which("g++"):
         pytest.skip("there is no g++")
     done = subprocess.run(
-        [ROOT / "tests" / "tsan" / "run", sanitizer],
+        [ROOT / "tests" / "cpp" / "run_sanitizers", sanitizer],
         env=os.environ | {"PYTHON": sys.executable},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -38,7 +38,7 @@ def test_an_order_that_is_left_out_is_seen(order):
         pytest.skip("there is no g++")
     broken = os.environ | {"PYTHON": sys.executable, "FAKE_CUDA_BREAK": order, "ROUNDS": "100"}
     done = subprocess.run(
-        [ROOT / "tests" / "tsan" / "run", "thread"],
+        [ROOT / "tests" / "cpp" / "run_sanitizers", "thread"],
         env=broken,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -3,7 +3,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Runs torch's own DistributedTest, as its wheel ships it, over "pinned" and over gloo on CPU.
 
-    tests/torch_suite.py [--world 2 3 4] [--backend pinned gloo] [-k SUBSTRING ...]
+    tests/clients/torch_suite.py [--world 2 3 4] [--backend pinned gloo] [-k SUBSTRING ...]
 
 Prints a table, why tests were skipped, and every test that gloo passes and "pinned" does not. Such
 a test is tried once more, alone: deadlines pass on a busy machine. The exit status is 1 if "pinned"

@@ -3,7 +3,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Runs the tests of the clients and writes docs/clients.md: client by size of the world.
 
-python tests/client_table.py [--write]      # after make clients
+python tests/clients/client_table.py [--write]      # after make clients
 """
 
 import argparse
@@ -17,10 +17,13 @@ import xml.etree.ElementTree as xml
 from collections import defaultdict
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "clients.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "clients.md"
 TABLE = re.compile(r"(?<=<!-- clients -->\n).*?(?=<!-- end of clients -->)", re.DOTALL)
-FILES = sorted([*HERE.glob("test_client_*.py"), *HERE.glob("test_library_*.py")])
+FILES = [
+    *sorted((ROOT / "tests").glob("clients/test_client_*.py")),
+    *sorted((ROOT / "tests").glob("libraries/test_library_*.py")),
+]
 WORLDS = [2, 4]
 VERSIONS = ["torch", "accelerate", "deepspeed", "lightning", "transformers"]
 
@@ -76,7 +79,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-m", "not exhaustive"]
-        ran = subprocess.run([*command, f"--junitxml={report}", *map(str, FILES)], cwd=HERE.parent)
+        ran = subprocess.run([*command, f"--junitxml={report}", *map(str, FILES)], cwd=ROOT)
         versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
         table = f"With {versions}:\n\n{rows(states_of(report))}"
     print(table)

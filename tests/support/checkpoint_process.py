@@ -10,7 +10,7 @@ port first, which another program may take.
 import sys
 
 import torch.distributed as dist
-from test_client_checkpoint import assert_is, load, sharded
+from checkpoints import assert_is, load, sharded
 from torch.distributed.checkpoint import async_save
 from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType
 

@@ -14,7 +14,7 @@ import ranks
 import torch
 import torch.distributed as dist
 from default_device import wait_on_host
-from test_kills import holdings, settled, shared_memory
+from processes import holdings, in_a_fork, settled, shared_memory
 from worker import Setup
 
 BARE = Setup(backend=None)
@@ -116,22 +116,6 @@ def test_exit(how, tmp_path):
     assert shared_memory() == before
 
 
-def fork_and(call, how):
-    """Calls in a forked child and returns its exit code."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            call()
-            if how == "drop":
-                drop_groups()
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
 def drop_groups():
     """Runs the destructors of all groups, as an exiting interpreter may."""
     world = dist.distributed_c10d._world
@@ -145,13 +129,13 @@ def drop_groups():
 
 def forked(store, rank, world_size):
     me = dist.PrefixStore("parent", store)
-    fork_and(lambda: torch.ones(3, device="cpu").sum(), "_exit")  # before init
+    in_a_fork(lambda: torch.ones(3, device="cpu").sum())  # before init
     Setup(timeout_s=5.0).init(store=me, rank=rank, world_size=world_size)
     tensor = torch.ones(1000)
     dist.all_reduce(tensor, async_op=True).wait()  # there is a worker thread
     # A child with the parent's groups, which it drops: on exit, or by itself.
-    codes = [fork_and(lambda: None, how) for how in ("_exit", "drop")]
-    codes.append(fork_and(dist.destroy_process_group, "_exit"))
+    codes = [in_a_fork(call) for call in (lambda: None, drop_groups)]
+    codes.append(in_a_fork(dist.destroy_process_group))
     dist.all_reduce(tensor)
     dist.barrier()
     dist.destroy_process_group()
@@ -174,7 +158,7 @@ def fork_at_work(times):
 
     thread = threading.Thread(target=work)
     thread.start()
-    codes = {fork_and(lambda: None, "_exit") for _ in range(times)}
+    codes = {in_a_fork(lambda: None) for _ in range(times)}
     over.append(True)
     thread.join()
     return codes

@@ -3,7 +3,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Prints which types "pinned" and gloo move and reduce, as docs/dtypes.md shows it.
 
-    python tests/dtype_table.py
+    python tests/support/dtype_table.py
 
 Two ranks try every cell: an error is a refusal, and a result is compared with the definition. What
 ends the process (as gloo does) or hangs counts for its cell, and new processes go on from the next.
@@ -160,7 +160,7 @@ def markdown(ours, theirs):
 
 def documented():
     """Returns {cell: whether docs/dtypes.md says that "pinned" does it}."""
-    text = (Path(__file__).resolve().parent.parent / "docs/dtypes.md").read_text()
+    text = (Path(__file__).resolve().parents[2] / "docs/dtypes.md").read_text()
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     head, *rows = rows
     return {

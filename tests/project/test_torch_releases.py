@@ -13,7 +13,7 @@ from torch_release import RELEASE, needs
 
 import pinnedpg
 
-CSRC = Path(__file__).resolve().parent.parent / "csrc"
+CSRC = Path(__file__).resolve().parents[2] / "csrc"
 CPU = torch.device("cpu")
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 90.0  # a program takes seconds; on a busy machine many
 STARTERS = {
     "python": [sys.executable],

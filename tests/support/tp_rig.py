@@ -3,10 +3,8 @@
 """A context with all that belongs to it, for tests. Nothing here waits for ever."""
 
 import os
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,10 +12,9 @@ from tp_model import as_bytes
 
 from pinnedpg import tp
 
-# A fake GPU's streams in the place of HostStreams: see tests/test_fake_gpu.py.
+# A fake GPU's streams in the place of HostStreams: see tests/fake/test_fake_gpu.py.
 ON_FAKE_GPU = os.environ.get("FAKE_CUDA_TP") == "1"
 if ON_FAKE_GPU:
-    sys.path.append(str(Path(__file__).resolve().parent / "fake"))
     import fake_streams
 
 KV, ID, VC, RS, Q = range(5)

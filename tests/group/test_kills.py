@@ -2,7 +2,6 @@
 # Copyright (c) 2026 The pinnedpg authors
 """SIGKILL: the survivors raise within a second and say who is gone, and nothing is left behind."""
 
-import gc
 import os
 import random
 import signal
@@ -13,20 +12,12 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
+from processes import holdings, settled, shared_memory
 from reductions import reduce_scatter_single
 from worker import Setup
 
 BARE = Setup(backend=None, timeout_s=20.0)
 IN_GROUP = Setup(timeout_s=20.0)
-
-
-def holdings():
-    """Returns this process's open files and mappings of shared memory."""
-    gc.collect()
-    fds = len(os.listdir("/proc/self/fd"))
-    with open("/proc/self/maps") as maps:
-        shared = sum("memfd:" in line or "/dev/shm" in line for line in maps)
-    return fds, shared
 
 
 CALLS = [
@@ -59,18 +50,6 @@ def until_an_error(store, rank, world_size, count, warm):
             text, at = str(error), time.monotonic()
     dist.destroy_process_group()
     return text, at, before, settled(before)
-
-
-def settled(before):
-    """Returns what is held once the worker thread has dropped what was outstanding."""
-    deadline = time.monotonic() + 2
-    while (now := holdings()) > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return now
-
-
-def shared_memory():
-    return sorted(os.listdir("/dev/shm"))
 
 
 def kill_one(world_size, count, victim, delay_s):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 SHARED = {"FAKE_CUDA_SHARED": "1"}  # so no call is fused
-RAW = [path.name for path in sorted(TESTS.glob("test_tp_*.py")) if "schedule" not in path.name]
-CLIENTS = "test_client_ddp.py test_client_fsdp.py test_client_dtensor.py test_client_zero.py"
+RAW = [str(path) for path in sorted(TESTS.glob("tp/*.py")) if "schedule" not in path.name]
+CLIENTS = [f"clients/test_client_{name}.py" for name in ("ddp", "fsdp", "dtensor", "zero")]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def check(least, *ran):
     assert status == 0 and passed >= least, printed[-6000:]
 
 
-MATRIX = ["test_collectives.py", "-m", "not exhaustive", "-k"]
+MATRIX = ["group/test_collectives.py", "-m", "not exhaustive", "-k"]
 
 
 @pytest.mark.timeout(240)
@@ -118,7 +118,7 @@ def test_fused_calls_that_nothing_keeps_apart_fail(folder, name, broken):
     assert status == 1 and "1 failed" in printed, printed
 
 
-MESSAGES = ["test_messages.py", "test_messages_random.py", "-m", "not slow"]
+MESSAGES = ["messages/test_messages.py", "messages/test_messages_random.py", "-m", "not slow"]
 STREAMS = "fake/test_message_streams.py"
 
 
@@ -126,7 +126,7 @@ STREAMS = "fake/test_message_streams.py"
 def test_messages(folder):
     check(33, *run(folder, *MESSAGES))
     # A process with little memory has threads all the same: the fake is made of them.
-    check(70, *run(folder, "test_message_failures.py", "-k", "not no_thread"))
+    check(70, *run(folder, "messages/test_message_failures.py", "-k", "not no_thread"))
 
 
 @pytest.mark.timeout(120)
@@ -158,7 +158,7 @@ def test_gpus_that_cannot_wait(folder):
     """The host does, in the same calls and failures."""
     check(6, *run(folder, *MATRIX, "types and (2 or 3)", FAKE_CUDA_NO_WAITS="1"))
     check(20, *run(folder, "fake/test_queued.py", FAKE_CUDA_NO_WAITS="1"))
-    check(19, *run(folder, "test_messages.py", FAKE_CUDA_NO_WAITS="1"))
+    check(19, *run(folder, "messages/test_messages.py", FAKE_CUDA_NO_WAITS="1"))
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_few_queues_for_all_streams(folder, queues):
 @pytest.mark.timeout(700)
 def test_clients(folder):
     """All but sparse tensors, which are the CPU's alone."""
-    check(50, *run(folder, *CLIENTS.split(), "-k", "not sparse_embedding"))
+    check(50, *run(folder, *CLIENTS, "-k", "not sparse_embedding"))
 
 
 def test_who_does_not_wait_reads_too_early(folder):
@@ -200,7 +200,7 @@ def test_raw_api(folder, queues):
 @pytest.mark.timeout(700)
 @pytest.mark.parametrize("queues", ["0", "1", "3"])
 def test_raw_api_at_random(folder, queues):
-    words = ["test_tp_random.py", "-k", "test_random_calls"]
+    words = ["tp/test_tp_random.py", "-k", "test_random_calls"]
     check(100, *run_raw(folder, *words, FAKE_CUDA_QUEUES=queues))
 
 

@@ -3,7 +3,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Builds with several releases of torch and runs the fast tests with each.
 
-    python tests/versions.py [--write] [RELEASE ...]   # by default 2.11.0, 2.13.0 and the newest
+    python tests/project/versions.py [--write] [RELEASE ...]   # by default 2.11.0, 2.13.0, newest
 
 Each has an environment and a copy of the tree below build/versions, kept for the next time: some 6
 GB where the release is a CUDA build. Tests that fail are run again, once: deadlines pass on a busy
@@ -21,7 +21,7 @@ import time
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RELEASES = ["2.11.0", "2.13.0", "newest"]
 TABLE = re.compile(r"(?<=<!-- versions -->\n).*?(?=<!-- end of versions -->)", re.DOTALL)
 HEAD = "| torch | passed | at a second try | failed | skipped | took |\n" + 6 * "|---" + "|\n"

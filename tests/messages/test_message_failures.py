@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import ranks
@@ -258,11 +257,10 @@ def without_a_store(rank, port):
 
 def test_messages_outlive_the_store():
     served = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    code = "import sys; from test_message_failures import without_a_store as body; body({}, {})"
+    begin = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import without_a_store"
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", code.format(rank, served.port)],
-            cwd=Path(__file__).parent,
+            [sys.executable, "-c", f"{begin}; without_a_store({rank}, {served.port})"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

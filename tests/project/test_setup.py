@@ -12,7 +12,7 @@ import pytest
 import setuptools
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CUDA_FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "csrc").rglob("*.cu"))
 LISTED = "compute_75 compute_80 compute_86 compute_90 compute_100"
 RECORD = '#!/bin/sh\necho "$*" >> "$0.calls"\n'

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAM = str(Path(__file__).resolve().parent / "perf" / "small_calls.py")
+PROGRAM = str(Path(__file__).resolve().parents[1] / "perf" / "small_calls.py")
 METHODS = {
     "all_reduce": "allreduce(*Options const&)",
     "broadcast": "broadcast(*Options const&)",
