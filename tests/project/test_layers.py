@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Who may include whom, and how long a file and a function may be, read from the sources."""
+"""Who may include and import whom, and how long a file and a function may be."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -127,6 +128,21 @@ def size_faults(name: str, text: str) -> list[str]:
     return faults
 
 
+def import_faults(name: str, text: str) -> list[str]:
+    """What tests share is in tests/support, so that each of them can be moved, or run alone."""
+    imported = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imported += [node.module or "", *(alias.name for alias in node.names)]
+    return [
+        f"{name} imports {module}: what they share belongs to tests/support"
+        for module in imported
+        if module.rpartition(".")[2].startswith("test_")
+    ]
+
+
 def test_every_folder_is_a_layer():
     assert {name.partition("/")[0] for name in sources() if "/" in name} <= LAYERS.keys()
     strangers = [name for name in sources() if "/" not in name and not name.startswith("module")]
@@ -158,6 +174,29 @@ def test_sizes_of_python_files():
         "tests/project/test_layers.py",
     } <= files.keys()
     assert [fault for name, text in files.items() for fault in file_size_faults(name, text)] == []
+
+
+def test_no_test_imports_another():
+    tests = {name: text for name, text in python_sources().items() if name.startswith("tests/")}
+    assert len(tests) > 100
+    assert [fault for name, text in tests.items() for fault in import_faults(name, text)] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "faults"),
+    [
+        ("import test_kills", 1),
+        ("import pytest, test_kills as kills", 1),
+        ("from test_kills import holdings, settled", 1),
+        ("from group.test_kills import holdings", 1),
+        ("from . import test_kills", 1),
+        ("def f():\n    from test_kills import holdings", 1),
+        ("from processes import holdings", 0),
+        ("import ranks  # as test_kills does", 0),
+    ],
+)
+def test_checker_finds_imports_of_tests(line, faults):
+    assert len(import_faults("tests/group/test_life.py", line)) == faults
 
 
 def test_licence_lines():
