@@ -23,11 +23,12 @@ def load() -> None:
     if built_for is not None and _release(built_for) != _release(torch.__version__):
         raise ImportError(
             "pinnedpg: the extension must be built for the torch that runs; "
-            f"got one built for torch {built_for}, and torch {torch.__version__} runs. {REBUILD}"
+            f"got one built for torch {built_for}, and torch {torch.__version__} runs. {REBUILD}",
+            name="pinnedpg",  # which makes `python -m pinnedpg` print this line, and no traceback
         )
     cause = _import_extension()
     if cause is not None:
-        raise ImportError(f"pinnedpg: {_explain(cause, built_for)}. {REBUILD}")
+        raise ImportError(f"pinnedpg: {_explain(cause, built_for)}. {REBUILD}", name="pinnedpg")
 
 
 def _import_extension() -> ImportError | None:

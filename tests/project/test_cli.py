@@ -74,19 +74,16 @@ def test_commands_without_the_package(words, capsys, monkeypatch):
 @pytest.mark.parametrize("program", ["_pinnedpg_cli", "pinnedpg"])
 def test_a_package_that_does_not_load_is_one_line(program, tmp_path):
     """`python -m pinnedpg` gets no further than the package, so it cannot print the versions."""
-    package = tmp_path / "pinnedpg"
-    package.mkdir()
-    fault = 'raise ImportError("pinnedpg: the extension must be built", name="pinnedpg")\n'
-    (package / "__init__.py").write_text(fault)
-    shutil.copy(PACKAGE / "__main__.py", package)
+    left_out = shutil.ignore_patterns("*.so", "_build*")
+    shutil.copytree(PACKAGE, tmp_path / "pinnedpg", ignore=left_out)
     shutil.copy(cli.__file__, tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", program, "version"], cwd=tmp_path, capture_output=True, text=True
-    )
+    (tmp_path / "torch.py").write_text('__version__ = "2.13.0+cpu"\n')
+    command = [sys.executable, "-S", "-m", program, "version"]  # -S: see test_build.py
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "pinnedpg: the extension must be built" in done.stderr
+    assert "pinnedpg: the extension must be built; got none in " in done.stderr
     assert done.stderr.count("\n") == 1
-    assert ("torch: " in done.stdout) == (program == "_pinnedpg_cli")
+    assert ("torch: 2.13.0+cpu\n" in done.stdout) == (program == "_pinnedpg_cli")
 
 
 def test_trace_prints_what_the_function_returns(capsys):
