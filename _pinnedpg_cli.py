@@ -113,13 +113,12 @@ def print_trace(options: argparse.Namespace) -> int:
 
 def version_lines(info: dict[str, Any]) -> list[str]:
     """Returns what `pinnedpg version` prints, from what `build_info` found."""
-    unknown = "unknown" if not info else "none, built for the CPU alone"
     return [
         f"pinnedpg: {_version('pinnedpg')}",
         f"torch: {_version('torch')}",
-        f"built for torch: {', '.join(built_for(info)) or 'unknown'}",
+        f"built for torch: {', '.join(info.get('torch_releases', ())) or 'unknown'}",
         f"Python: {platform.python_version()} ({platform.python_implementation()})",
-        f"CUDA release of the compiler: {info.get('cuda_release') or unknown}",
+        f"GPU code: {_gpu_code(info)}",
         f"platform: {platform.platform()}",
     ]
 
@@ -137,10 +136,14 @@ def build_info() -> dict[str, Any]:
     return {}
 
 
-def built_for(info: dict[str, Any]) -> list[str]:
-    """Returns the torch releases that this install serves."""
-    releases = info.get("torch_releases") or [info.get("torch_version")]
-    return [str(release) for release in releases if release]
+def _gpu_code(info: dict[str, Any]) -> str:
+    """Returns what has compiled the GPU code, and for which architectures."""
+    if "cuda_release" not in info:
+        return "unknown"
+    if info["cuda_release"] is None:
+        return "none, built for the CPU alone"
+    targets = ", ".join(info.get("gpu_targets", ()))
+    return f"CUDA {info['cuda_release']}" + (f", for {targets}" if targets else "")
 
 
 def _version(name: str) -> str:

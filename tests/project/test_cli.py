@@ -36,23 +36,30 @@ def test_version_names_all_that_a_report_needs(capsys):
     assert lines["torch"] == torch.__version__
     assert lines["Python"].startswith(platform.python_version())
     minor = ".".join(torch.__version__.split(".")[:2])
-    assert minor in lines["built for torch"]
-    cuda = lines["CUDA release of the compiler"]
-    assert bool(re.fullmatch(r"\d+\.\d+", cuda)) == pinnedpg.built_with_cuda()
+    assert minor in lines["built for torch"].split(", ")
+    assert lines["GPU code"].startswith("CUDA ") == pinnedpg.built_with_cuda()
+
+
+NEW = {"2.11": "2.11.0", "2.12": "2.12.1"}
 
 
 @pytest.mark.parametrize(
-    ("info", "torch_releases", "cuda"),
+    ("info", "torch_releases", "gpu_code"),
     [
         ({}, "unknown", "unknown"),
-        ({"torch_version": "2.13.0", "cuda_release": None}, "2.13.0", "none, built for the CPU"),
-        ({"torch_releases": ["2.11", "2.12"], "cuda_release": "13.0"}, "2.11, 2.12", "13.0"),
+        ({"torch_releases": NEW, "cuda_release": None}, "2.11, 2.12", "none, built for the CPU"),
+        ({"cuda_release": "13.0"}, "unknown", "CUDA 13.0\n"),
+        (
+            {"torch_releases": NEW, "cuda_release": "13.0", "gpu_targets": ["8.0", "9.0+PTX"]},
+            "2.11, 2.12",
+            "CUDA 13.0, for 8.0, 9.0+PTX\n",
+        ),
     ],
 )
-def test_version_says_what_the_build_has_noted(info, torch_releases, cuda):
+def test_version_says_what_the_build_has_noted(info, torch_releases, gpu_code):
     text = "\n".join(cli.version_lines(info))
     assert f"built for torch: {torch_releases}\n" in text
-    assert f"CUDA release of the compiler: {cuda}" in text
+    assert f"GPU code: {gpu_code}" in text
 
 
 def test_version_without_the_package(capsys, monkeypatch):
