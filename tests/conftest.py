@@ -1,34 +1,71 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Counts what loops inside a test run, for the summary; skips what is about CPU tensors alone."""
+"""Counts what loops inside a test run; leaves out what is of CPU tensors alone, or of other slices.
+
+It imports no torch: the tests of layers run before there is one.
+"""
 
 import collections
+import os
 
+import durations
 import pytest
-from default_device import ON_GPU
+import slices
 
 _cells = collections.Counter()
+CELLS = "collectives matrix"
 
 
 @pytest.fixture
-def count_cells():
+def count_cells(record_property):
     """Returns a function that adds to the session's count of cells of the collectives' matrix."""
 
     def add(launcher: str, cells: int) -> None:
-        _cells[launcher] += cells
+        record_property(CELLS, (launcher, cells))
 
     return add
+
+
+def pytest_configure(config):
+    """Chooses the slice, once for all processes of the run."""
+    if not hasattr(config, "workerinput"):
+        slices.pin()
+        config.pluginmanager.register(durations.plugin())
+
+
+def pytest_report_header():
+    """Says what of the soak tests runs."""
+    return slices.told()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config, items):
+    """Leaves out the soak tests of other slices, once -m and -k have left out theirs."""
+    config.stash[slices.COLLECTED] = list(items)
+    yield
+    runs = {item: slices.runs(item, config.args) for item in items}
+    if left_out := [item for item in items if not runs[item]]:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if runs[item]]
 
 
 def pytest_runtest_setup(item):
     """Skips a test of CPU tensors where the ranks' default device is a GPU."""
     mark = item.get_closest_marker("cpu_only")
-    if mark and ON_GPU:
+    if mark and os.environ.get("PINNEDPG_TEST_DEFAULT", "cpu") != "cpu":
         pytest.skip(mark.args[0])
+
+
+def pytest_runtest_logreport(report):
+    """Adds up the cells; under xdist they are another process's."""
+    if report.when == "call":
+        for name, value in report.user_properties:
+            if name == CELLS:
+                _cells[value[0]] += value[1]
 
 
 def pytest_terminal_summary(terminalreporter):
     """Says how many cells of the matrix ran."""
     if _cells:
         parts = ", ".join(f"{count} by {launcher}" for launcher, count in _cells.items())
-        terminalreporter.write_line(f"collectives matrix: {_cells.total()} cells ({parts})")
+        terminalreporter.write_line(f"{CELLS}: {_cells.total()} cells ({parts})")

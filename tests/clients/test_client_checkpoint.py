@@ -9,7 +9,18 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from checkpoints import assert_is, load, save, sharded
-from clients import RATE, WORLDS, assert_close, batch, loss, net, numbers, trained, whole
+from clients import (
+    RATE,
+    SOAK_WORLDS,
+    WORLDS,
+    assert_close,
+    batch,
+    loss,
+    net,
+    numbers,
+    trained,
+    whole,
+)
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType
 from torch.distributed.fsdp import fully_shard
@@ -56,7 +67,7 @@ def test_async_save(world, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", SOAK_WORLDS)
 def test_async_save_by_a_process(world, tmp_path):
     """Under torchrun: the suite's own ranks may have no children."""
     program = f"tests/support/checkpoint_process.py {tmp_path}"

@@ -7,7 +7,7 @@ import ranks
 import torch
 import torch.distributed as dist
 import torch.distributed._functional_collectives as funcol
-from clients import WORLDS, assert_close, batch, loss, net, numbers, whole
+from clients import SOAK_WORLDS, WORLDS, assert_close, batch, loss, net, numbers, whole
 from default_device import randn
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel as DDP
@@ -82,12 +82,12 @@ def collect_compiled(backend):
     return results[0]
 
 
-BACKENDS = ["aot_eager", "inductor"]
+BACKENDS = ["aot_eager", pytest.param("inductor", marks=pytest.mark.soak)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", SOAK_WORLDS)
 def test_compiled(world, backend):
     results = ranks.run(collect_compiled, world, backend, timeout_s=110.0)
     for rank, result in enumerate(results):
@@ -136,7 +136,7 @@ def in_place_compiled(backend):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", SOAK_WORLDS)
 def test_calls_in_a_graph(world):
     total = 2 * sum(part(rank) for rank in range(world))
     for result in ranks.run(in_place_compiled, world, "aot_eager", timeout_s=110.0):
@@ -151,7 +151,7 @@ def ddp_compiled():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", SOAK_WORLDS)
 def test_ddp_compiled(world):
     model = net()
     loss(model, whole(world)).backward()

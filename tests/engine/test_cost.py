@@ -9,6 +9,7 @@ import sysconfig
 import callgrind
 import launch
 import pytest
+import slices
 
 OPERATIONS = ["all_reduce", "broadcast", "all_gather", "reduce_scatter", "all_to_all", "barrier"]
 COUNTER = """
@@ -89,7 +90,7 @@ def test_a_small_call_allocates_nothing(counter, world_size, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(700)
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
-@pytest.mark.parametrize("world_size", INSTRUCTIONS)
+@pytest.mark.parametrize("world_size", [2, *slices.spread([1], first=2)])
 def test_a_small_call_takes_no_more_instructions(world_size, tmp_path):
     found = callgrind.count(world_size, tmp_path)
     limits = INSTRUCTIONS[world_size]

@@ -7,6 +7,7 @@ import time
 import matrix
 import pytest
 import ranks
+import slices
 import torch
 import torch.distributed as dist
 from default_device import randn
@@ -253,7 +254,8 @@ def giant(count, dtype):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("count", "dtype"), [(1 << 28, torch.float32), ((1 << 31) + 5, torch.uint8)]
+    ("count", "dtype"),
+    slices.spread([(1 << 28, torch.float32), ((1 << 31) + 5, torch.uint8)]),
 )  # 1 GiB; more elements than an int counts
 def test_giants(count, dtype):
     for ends, middle, _ in ranks.run(giant, 2, count, dtype, timeout_s=300.0):

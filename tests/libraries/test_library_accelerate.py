@@ -5,8 +5,8 @@
 import pytest
 import torch
 import torch.distributed as dist
-from clients import ROWS, WORLDS, assert_close, loss, net, numbers, rows, trained, whole
-from library import Library, assert_pinned
+from clients import ROWS, assert_close, loss, net, numbers, rows, trained, whole
+from library import WORLDS, Library, assert_pinned
 from torch.utils.data import DataLoader, TensorDataset
 
 ACCELERATE = Library("accelerate", "torch._dynamo", "deepspeed")

@@ -5,8 +5,8 @@
 import pytest
 import torch
 import torch.distributed as dist
-from clients import RATE, ROWS, WORLDS, assert_close, batch, loss, net, numbers, trained, whole
-from library import Library, assert_pinned
+from clients import RATE, ROWS, assert_close, batch, loss, net, numbers, trained, whole
+from library import WORLDS, Library, assert_pinned
 
 DEEPSPEED = Library("deepspeed", "torch._dynamo", "deepspeed.runtime.zero.muon.muon_optimizer")
 pytestmark = DEEPSPEED.marks

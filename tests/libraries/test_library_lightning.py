@@ -6,8 +6,8 @@ import os
 
 import pytest
 import torch
-from clients import RATE, ROWS, WORLDS, assert_close, loss, net, numbers, rows, trained, whole
-from library import Library, assert_pinned
+from clients import RATE, ROWS, assert_close, loss, net, numbers, rows, trained, whole
+from library import WORLDS, Library, assert_pinned
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import pinnedpg

@@ -8,8 +8,8 @@ The models are small and have random weights.
 import pytest
 import torch
 import torch.distributed as dist
-from clients import RATE, WORLDS, assert_close, numbers
-from library import Library, assert_pinned
+from clients import RATE, assert_close, numbers
+from library import WORLDS, Library, assert_pinned
 
 TRANSFORMERS = Library(
     "transformers",

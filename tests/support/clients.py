@@ -2,6 +2,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """What the tests of torch's own clients share: a model, its data, and the reference."""
 
+import pytest
 import ranks
 import torch
 from default_device import ON_GPU, made, randn
@@ -16,6 +17,8 @@ ranks.PRELOADED += [  # seconds for each worker otherwise
     "torch.profiler",
 ]
 WORLDS = [2, 4]
+SOAK_WORLDS = [2, pytest.param(4, marks=pytest.mark.soak)]
+"""Of slow tests."""
 ROWS = 4
 """Of one rank's batch."""
 RATE = 0.1

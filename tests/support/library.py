@@ -24,6 +24,7 @@ from worker import Setup
 
 START_TIMEOUT_S = 60.0
 """For the import; on a busy machine."""
+WORLDS = [2, pytest.param(4, marks=pytest.mark.soak)]
 
 
 class Library:
