@@ -17,7 +17,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
-from processes import in_a_fork
+from processes import in_a_fork, left_behind
 from worker import Setup
 
 import pinnedpg
@@ -263,7 +263,7 @@ def first_call(store, rank, world_size):
 
 
 def test_sealed_by_the_first_call():
-    before = sorted(os.listdir("/dev/shm"))
+    before = left_behind()
     first, second = ranks.run(first_call, 2, setup=BARE)
     (half_way,) = first[1][0]
     assert first[0] == second[0] == ([], [])
@@ -271,7 +271,7 @@ def test_sealed_by_the_first_call():
     assert first[2] == second[2] == ([], first[1][1])  # no file any more, the mapping is there
     assert first[3] == second[3] and first[3][0] == [] and len(first[3][1]) == 2
     assert first[4] == second[4] == ([], [])
-    assert sorted(os.listdir("/dev/shm")) == before
+    assert left_behind() == before
 
 
 def test_raw_context_is_sealed():

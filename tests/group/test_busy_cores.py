@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import limits
 import pytest
 import ranks
 import torch
@@ -45,8 +46,9 @@ def reduce_beside_others():
         os.sched_setaffinity(0, CORES)
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(len(CORES) < 2, reason="the ranks need a core each")
 def test_a_call_does_not_wait_for_a_time_slice():
     """By yields each of them would: CALLS x SLICE_S."""
     for seconds in ranks.run(reduce_beside_others, 2):
-        assert seconds < CALLS * SLICE_S / 2
+        limits.in_time(seconds, CALLS * SLICE_S / 2, "half a slice for each call")

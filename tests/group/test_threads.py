@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 
+import limits
 import pytest
 import torch
 import torch.distributed as dist
@@ -125,7 +126,7 @@ def test_a_failing_rank_frees_the_others(moment):
     began = time.monotonic()
     with pytest.raises(RankError, match="rank 1 of 3: KeyError: 'mine'") as caught:
         pinnedpg.threads.run(one_fails, 3, moment, timeout=30)
-    assert time.monotonic() - began < 3
+    limits.in_time(time.monotonic() - began, 3, "three threads' start; the limit is 30 s")
     assert caught.value.rank == 1 and isinstance(caught.value.__cause__, KeyError)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("rank ")]
 

@@ -10,6 +10,7 @@ import threading
 import time
 from datetime import timedelta
 
+import limits
 import pytest
 import ranks
 import torch
@@ -113,7 +114,7 @@ def test_time_outs(operation):
     began = time.monotonic()
     text = ranks.run(late, 2, operation, setup=Setup(timeout_s=1.0))[0]
     assert "rank 0 waited 1" in text and "for rank 1 to" in text and "12 bytes" in text, text
-    assert time.monotonic() - began < 10
+    limits.in_time(time.monotonic() - began, 10, "a start and a timeout of 1 s")
 
 
 def killed(store, rank, world_size, operation, warm):
@@ -131,7 +132,8 @@ def killed(store, rank, world_size, operation, warm):
 def test_a_killed_peer_is_named_within_a_second(operation, warm):
     outcomes = ranks.start(killed, 2, operation, warm, setup=BARE).outcomes()
     text, seconds = outcomes[0].value
-    assert "rank 1" in text and "is gone" in text and seconds < 1.3, (text, seconds)
+    assert "rank 1" in text and "is gone" in text, text
+    limits.in_time(seconds, 1.3, "0.3 s until it dies, and a look at who lives")
 
 
 def aborted_by_a_third(with_collectives):
@@ -154,7 +156,8 @@ def aborted_by_a_third(with_collectives):
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_an_abort_reaches_who_waits_for_another(launcher, with_collectives):
     text, seconds = ranks.run(aborted_by_a_third, 3, with_collectives, launcher=launcher)[2]
-    assert "aborted by rank 0" in text and seconds < 1.3, (text, seconds)
+    assert "aborted by rank 0" in text, text
+    limits.in_time(seconds, 1.3, "0.2 s until the abort; all end after 1.5 s more")
 
 
 def posts_while_the_group_is_aborted(repeats):
@@ -218,7 +221,8 @@ def killed_while_it_sends(store, rank, world_size, source):
 def test_a_matched_sender_that_dies_is_named(source):
     outcomes = ranks.start(killed_while_it_sends, 3, source, setup=BARE).outcomes()
     text, seconds = outcomes[0].value
-    assert "rank 1" in text and "is gone" in text and seconds < 1.3, (text, seconds)
+    assert "rank 1" in text and "is gone" in text, text
+    limits.in_time(seconds, 1.3, "0.3 s until it dies, and a look at who lives")
 
 
 def left_after_collectives():
@@ -233,7 +237,8 @@ def left_after_collectives():
 
 def test_a_rank_that_left_after_collectives_is_not_waited_for():
     text, seconds = ranks.run(left_after_collectives, 2)[0]
-    assert "rank 1, which has left the group" in text and seconds < 1.3, (text, seconds)
+    assert "rank 1, which has left the group" in text, text
+    limits.in_time(seconds, 1.3, "0.3 s until it leaves")
 
 
 def without_a_store(rank, port):

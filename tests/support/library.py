@@ -18,12 +18,13 @@ from importlib.util import find_spec
 from multiprocessing import connection
 from typing import Any
 
+import limits
 import pytest
 import ranks
 from worker import Setup
 
 START_TIMEOUT_S = 60.0
-"""For the import; on a busy machine."""
+"""For the import."""
 WORLDS = [2, pytest.param(4, marks=pytest.mark.soak)]
 
 
@@ -56,7 +57,7 @@ class Library:
         limit_s = timeout_s + 15
         if self._process is None:
             self._start()
-            limit_s += START_TIMEOUT_S
+            limit_s += limits.patient(START_TIMEOUT_S)
         self._connection.send((fn, world_size, args, timeout_s))
         if not self._connection.poll(limit_s):
             self.close()

@@ -2,9 +2,12 @@
 # Copyright (c) 2026 The pinnedpg authors
 """What a process holds, and calls in a forked one."""
 
+import contextlib
 import gc
 import os
 import time
+
+SHM = "/dev/shm/"
 
 
 def holdings():
@@ -24,8 +27,21 @@ def settled(before):
     return now
 
 
-def shared_memory():
-    return sorted(os.listdir("/dev/shm"))
+def shared_files():
+    """Returns the files in /dev/shm that this process has open or mapped, by name."""
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the listing's own
+            found.add(os.readlink(f"/proc/self/fd/{fd}"))
+    with open("/proc/self/maps") as maps:
+        found.update(line.rstrip().split(maxsplit=5)[-1] for line in maps)
+    return sorted(name[len(SHM) :] for name in found if name.startswith(SHM) and name[-1] != ")")
+
+
+def left_behind(names=()):
+    """Returns what is in /dev/shm of these files, or of our name; it is others' place as well."""
+    there = os.listdir(SHM)
+    return sorted(name for name in there if name in names or "pinnedpg" in name)
 
 
 def in_a_fork(call):

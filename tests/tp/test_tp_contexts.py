@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import limits
 import pytest
 import torch
 from tp_rig import KV, SECONDS, Q, Rig, even, on_threads
@@ -30,7 +31,7 @@ def test_free_gives_up_calls_that_lack_a_leg():
     rig.gather(rig.inputs(), target=-1, t_device=0)
     begin = time.monotonic()
     tp.free_tp_context(rig.handle)
-    assert time.monotonic() - begin < 5
+    limits.in_time(time.monotonic() - begin, 5, "no wait for a leg; the time-out is 60 s")
     rig.streams[0].synchronize(SECONDS)  # its error went with the context
 
 

@@ -4,6 +4,7 @@
 
 import time
 
+import limits
 import pytest
 import torch
 from tp_rig import (
@@ -105,7 +106,7 @@ def test_a_leg_that_never_comes_is_named(multithreaded):
             RuntimeError, match=r"tp_gather: device 0 waited 0\.\d s .* for device 3"
         ):
             rig.sync()
-        assert time.monotonic() - begin < 5
+        limits.in_time(time.monotonic() - begin, 5, "a time-out of 0.3 s")
         with pytest.raises(RuntimeError, match="tp_broadcast: the context has failed: tp_gather"):
             rig.broadcast(torch.ones(4))
         if not ON_FAKE_GPU:  # whose streams keep no errors

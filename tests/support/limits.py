@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The pinnedpg authors
+"""Limits of time in tests: each says what its time is for, and allows for the machine.
+
+A limit is what a quiet machine keeps with ease. Where others compute on the same cores it is longer
+by as much as they slow down a busy loop; that is measured where a limit is passed, so a test that
+keeps it costs nothing. PINNEDPG_PATIENCE is a factor to take instead.
+"""
+
+import hashlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+LOOP_S = 0.04
+"""Of a core's time: some time slices of a process that computes beside it (Linux 6: 2 to 4 ms)."""
+MOST = 10.0
+THREADS = min(len(os.sched_getaffinity(0)), 4)
+
+
+def in_time(seconds: float, limit_s: float, what_for: str) -> bool:
+    """Returns True where it took less than the limit, as this machine is now.
+
+    Args:
+        seconds: What it took.
+        limit_s: What it may take on a quiet machine.
+        what_for: The time that the limit allows for.
+
+    Raises:
+        AssertionError: It took longer.
+    """
+    if seconds < limit_s:
+        return True
+    slow = slowness()
+    assert seconds < limit_s * slow, (
+        f"took {seconds:.2f} s; may take {limit_s:g} s ({what_for}), and {slow:.1f} times that now"
+    )
+    return True
+
+
+def patient(seconds: float) -> float:
+    """Returns a time-out that is longer the slower the machine is now."""
+    return seconds * slowness()
+
+
+def slowness() -> float:
+    """Returns how much longer a loop on each core takes than the core's time that it gets."""
+    if given := os.environ.get("PINNEDPG_PATIENCE"):
+        return float(given)
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = list(pool.map(lambda _: _loop(), range(THREADS)))
+    return min(MOST, max(1.0, *found))
+
+
+def _loop() -> float:
+    block, digest = bytes(1 << 16), hashlib.sha256()  # which lets go of the GIL
+    begin, spent = time.monotonic(), time.thread_time()
+    while (used := time.thread_time() - spent) < LOOP_S:
+        digest.update(block)
+    return (time.monotonic() - begin) / used
