@@ -26,6 +26,15 @@ def count_cells(record_property):
     return add
 
 
+def pytest_addoption(parser):
+    """Adds what tests/run asks for."""
+    parser.addoption(
+        "--alone",
+        choices=["only", "none"],
+        help="run only the tests that are marked alone, or none of them; else both",
+    )
+
+
 def pytest_configure(config):
     """Chooses the slice, once for all processes of the run."""
     if not hasattr(config, "workerinput"):
@@ -43,10 +52,15 @@ def pytest_collection_modifyitems(config, items):
     """Leaves out the soak tests of other slices, once -m and -k have left out theirs."""
     config.stash[slices.COLLECTED] = list(items)
     yield
-    runs = {item: slices.runs(item, config.args) for item in items}
-    if left_out := [item for item in items if not runs[item]]:
+    asked = config.option.alone
+    left_out, kept = [], []
+    for item in items:
+        is_alone = item.get_closest_marker("alone") is not None
+        runs = slices.runs(item, config.args) and asked in (None, "only" if is_alone else "none")
+        (kept if runs else left_out).append(item)
+    if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if runs[item]]
+        items[:] = kept
 
 
 def pytest_runtest_setup(item):

@@ -20,7 +20,7 @@ class Durations:
     """A plugin of pytest. Under xdist the process that the workers report to writes."""
 
     def __init__(self, part: str):
-        self._path = FOLDER / f"{part}.tsv"
+        self._path = path(part)
         self._part = part
         self._seconds: collections.Counter = collections.Counter()
 
@@ -38,13 +38,10 @@ class Durations:
         except OSError as error:  # an installed source tree may not be ours
             print(f"no durations: {error}")
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Says which test functions took the most, all their cases together."""
-        if self._seconds:
-            rows = [(seconds, self._part, test) for test, seconds in self._seconds.items()]
-            terminalreporter.section("the dearest")
-            for line in dearest(rows):
-                terminalreporter.write_line(line)
+
+def path(part: str) -> Path:
+    """Returns the file of a run."""
+    return FOLDER / f"{part}.tsv"
 
 
 def plugin() -> Durations:
@@ -60,7 +57,9 @@ def write(path: Path, rows: list[tuple[float, str, str]]) -> None:
 
 
 def read(path: Path) -> list[tuple[float, str, str]]:
-    """Returns the rows of such a file."""
+    """Returns the rows of such a file; none where there is none."""
+    if not path.exists():
+        return []
     rows = [line.split("\t", 2) for line in path.read_text().splitlines()]
     return [(float(seconds), part, test) for seconds, part, test in rows]
 
