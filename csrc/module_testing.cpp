@@ -6,9 +6,9 @@
 #include "collective/recorder.h"
 #include "device/device.h"
 #include "device/reduce.h"
-#include "device/reduce_dtype.h"
 #include "memory/segment.h"
 #include "module.h"
+#include "torch_glue/reduce_dtype.h"
 
 namespace pinnedpg {
 

@@ -53,7 +53,7 @@ void submit(HostQueue& self, const py::object& function) {
   without_gil([&] { self.submit([shared] { call(shared); }); });
 }
 
-void synchronize(HostQueue& self, const py::object& timeout) {
+void synchronize_stream(HostQueue& self, const py::object& timeout) {
   const Patience waits(timeout_of("HostStream.synchronize", timeout));
   without_gil([&] { self.synchronize(waits); });
 }
@@ -121,7 +121,7 @@ void bind_tp_streams(py::module_& module) {
       .def("__repr__", [](const HostQueue& self) { return concat("HostStream(device=", self.device(), ")"); })
       .def("query", &HostQueue::query, py::call_guard<py::gil_scoped_release>(), "Whether all work queued is done.")
       .def("submit", with_errors(submit), py::arg("function"), kSubmitDoc)
-      .def("synchronize", with_errors(synchronize), py::arg("timeout") = py::none(), kSynchronizeDoc);
+      .def("synchronize", with_errors(synchronize_stream), py::arg("timeout") = py::none(), kSynchronizeDoc);
   py::class_<Barrier>(module, "Barrier", kBarrierDoc)
       .def(py::init([](const py::object& num_threads) {
              return with_torch_errors(

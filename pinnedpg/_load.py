@@ -1,14 +1,24 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Loads the extension, or says in one ImportError why it cannot be loaded and what to do."""
+"""Loads the extension module for the running torch as `pinnedpg._C`.
+
+An installation has one module per minor release of torch, `_C_torch2_13.<suffix>`, beside the
+engine that they share, `libpinnedpg.so`. c10d's C++ interface changes between minor releases, not
+within one, and not between the CPU and CUDA flavours.
+"""
 
 import importlib
+import importlib.util
+import sys
+import sysconfig
+from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 
-import torch  # the extension needs torch's libraries, and this is what loads them
+import torch  # the module needs torch's libraries, and this is what loads them
 
-_IN_TREE = (Path(__file__).parent.parent / "setup.py").exists()
-REBUILD = "Rebuild it in pinnedpg's source tree: pip install --no-build-isolation " + (
+FOLDER = Path(__file__).parent
+_IN_TREE = (FOLDER.parent / "setup.py").exists()
+BUILD = "Build it in pinnedpg's source tree: pip install --no-build-isolation " + (
     "--no-deps -e ." if _IN_TREE else "--force-reinstall --no-deps ."
 )
 
@@ -17,47 +27,50 @@ def load() -> None:
     """Imports `pinnedpg._C`.
 
     Raises:
-        ImportError: The extension was never built, or for another torch or Python.
+        ImportError: There is no module for the running torch and Python, or it does not load.
     """
-    built_for = _built_for()
-    if built_for is not None and _release(built_for) != _release(torch.__version__):
-        raise ImportError(
-            "pinnedpg: the extension must be built for the torch that runs; "
-            f"got one built for torch {built_for}, and torch {torch.__version__} runs. {REBUILD}",
-            name="pinnedpg",  # which makes `python -m pinnedpg` print this line, and no traceback
-        )
-    cause = _import_extension()
-    if cause is not None:
-        raise ImportError(f"pinnedpg: {_explain(cause, built_for)}. {REBUILD}", name="pinnedpg")
-
-
-def _import_extension() -> ImportError | None:
+    minor = minor_release(torch.__version__)
+    path = FOLDER / f"_C_torch{minor.replace('.', '_')}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    if not path.exists():
+        raise ImportError(f"pinnedpg: {_explain_missing(minor)}. {BUILD}", name="pinnedpg")
+    name = "pinnedpg._C"
+    spec = importlib.util.spec_from_loader(
+        name, ExtensionFileLoader(name, str(path)), origin=str(path)
+    )
     try:
-        importlib.import_module("pinnedpg._C")
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     except ImportError as error:
-        return error
-    return None
+        built_for = releases().get(minor, "(unknown)")
+        versions = f"built for torch {built_for}, and torch {torch.__version__} runs"
+        said = f"pinnedpg: {path.name} must load; got {error} ({versions}). {BUILD}"
+        raise ImportError(said, name="pinnedpg") from error
+    sys.modules[name] = module
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    sys.modules["pinnedpg"]._C = module  # type: ignore[attr-defined]
 
 
-def _built_for() -> str | None:
-    """Returns the torch version that setup.py noted, or None where it noted nothing."""
+def releases() -> dict[str, str]:
+    """Returns the torch versions that the modules were compiled with, by minor release."""
     try:
-        return str(importlib.import_module("pinnedpg._build").torch_version)
+        return dict(importlib.import_module("pinnedpg._build").torch_releases)
     except (ImportError, AttributeError):
-        return None
+        return {}
 
 
-def _release(version: str) -> str:
-    """Drops what names only the flavour: one binary serves 2.13.0+cpu and 2.13.0+cu130."""
-    return version.partition("+")[0]
+def minor_release(version: str) -> str:
+    """Returns "2.13" for "2.13.1+cu130"."""
+    return ".".join(version.split(".")[:2])
 
 
-def _explain(cause: ImportError, built_for: str | None) -> str:
-    folder = Path(__file__).parent
-    found = ", ".join(sorted(path.name for path in folder.glob("_C.*so")))
-    if not isinstance(cause, ModuleNotFoundError):
-        built = f"built for torch {built_for or '(unknown)'}, and torch {torch.__version__} runs"
-        return f"the extension must load; got {cause} ({built})"
-    if found:
-        return f"the extension must be built for the Python that runs; got {found}"
-    return f"the extension must be built; got none in {folder}"
+def _explain_missing(minor: str) -> str:
+    found = sorted(path.name for path in FOLDER.glob("_C_torch*.so"))
+    if not found:
+        return f"the extension must be built; got none in {FOLDER}"
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    if not any(name.endswith(suffix) for name in found):
+        return f"the extension must be built for the Python that runs; got {', '.join(found)}"
+    have = ", ".join(releases()) or ", ".join(found)
+    return (
+        "the extension must be built for the torch that runs; "
+        f"got modules for torch {have}, and torch {torch.__version__} runs"
+    )

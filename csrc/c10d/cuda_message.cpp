@@ -6,7 +6,7 @@
 #include <new>
 
 #include "c10d/cuda_team.h"
-#include "device/torch_streams.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg {
 

@@ -7,7 +7,7 @@
 
 #include "device/host_wait_stream.h"
 #include "device/threads.h"
-#include "device/torch_streams.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg {
 

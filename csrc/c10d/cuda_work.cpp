@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "c10d/errors.h"
-#include "device/torch_streams.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg {
 

@@ -11,7 +11,7 @@
 #include "c10d/errors.h"
 #include "c10d/mailbox.h"
 #include "device/releaser.h"
-#include "device/torch_streams.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg {
 

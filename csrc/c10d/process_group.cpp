@@ -12,7 +12,7 @@
 #include "c10d/errors.h"
 #include "collective/collectives.h"
 #include "device/device.h"
-#include "device/torch_streams.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg {
 

@@ -9,7 +9,7 @@
 #include "c10d/cuda_call.h"
 #include "c10d/cuda_work.h"
 #include "c10d/process_group.h"
-#include "device/torch_streams.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg {
 

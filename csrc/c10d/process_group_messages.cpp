@@ -3,7 +3,7 @@
 #include "c10d/errors.h"
 #include "c10d/process_group.h"
 #include "device/device.h"
-#include "device/torch_streams.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg {
 

@@ -11,8 +11,8 @@
 #include "base/check.h"
 #include "device/device.h"
 #include "device/releaser.h"
-#include "device/torch_streams.h"
 #include "memory/label.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg {
 

@@ -10,7 +10,7 @@
 
 #include "base/region.h"
 #include "base/scratch.h"
-#include "device/reduce_dtype.h"
+#include "torch_glue/reduce_dtype.h"
 
 namespace pinnedpg {
 

@@ -10,7 +10,7 @@
 
 #include "base/limit.h"
 #include "c10d/work.h"
-#include "device/torch_streams.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg {
 

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "device/torch_streams.h"
+#include "torch_glue/torch_streams.h"
 #include "tp/split.h"
 
 namespace pinnedpg::tp {

@@ -5,9 +5,9 @@
 #include <c10/core/ScalarType.h>
 
 #include "base/check.h"
-#include "device/reduce_dtype.h"
-#include "device/torch_streams.h"
 #include "memory/label.h"
+#include "torch_glue/reduce_dtype.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg::tp {
 

@@ -2,8 +2,8 @@
 // Copyright (c) 2026 The pinnedpg authors
 // From arguments to a plan: tp_all_reduce.
 #include "base/check.h"
-#include "device/reduce_dtype.h"
-#include "device/torch_streams.h"
+#include "torch_glue/reduce_dtype.h"
+#include "torch_glue/torch_streams.h"
 #include "tp/tp_context.h"
 
 namespace pinnedpg::tp {

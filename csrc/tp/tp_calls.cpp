@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "device/reduce_dtype.h"
-#include "device/torch_streams.h"
+#include "torch_glue/reduce_dtype.h"
+#include "torch_glue/torch_streams.h"
 #include "tp/tp_context.h"
 
 namespace pinnedpg::tp {

@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "device/device.h"
-#include "device/torch_streams.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg::tp {
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "device/reduce_dtype.h"
+#include "torch_glue/reduce_dtype.h"
 #include "tp/tp_context.h"
 
 namespace pinnedpg::tp {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
-#include "device/reduce_dtype.h"
+#include "torch_glue/reduce_dtype.h"
 
 #include <string_view>
 
