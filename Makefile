@@ -1,4 +1,5 @@
 # make demo | build | test | wheel | wheel-test | clients | lint | format | tsan | clean
+# Parts of build and lint, which .ci/run has side by side: tools, style, environment, types, compile
 #
 # Uses the python3 on PATH where it already has torch; else makes .venv with TORCH in it.
 PYTHON ?= python3
@@ -11,9 +12,11 @@ HAS_TORCH := $(shell $(PYTHON) -c 'from importlib.util import find_spec; print(1
 ifeq ($(HAS_TORCH),1)
   PY := $(shell command -v $(PYTHON))
   ENVIRONMENT :=
+  VENV :=
 else
   PY := $(CURDIR)/.venv/bin/python
   ENVIRONMENT := .venv/.made
+  VENV := .venv/bin/python
 endif
 
 # A folder's own time changes when a file in it comes or goes.
@@ -29,7 +32,7 @@ CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.cu' -o -name '*.h'
 # Its scripts, found without an activated environment.
 TOOL = "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')"/
 
-.PHONY: demo test build wheel wheel-test clients lint format tsan clean
+.PHONY: demo test build wheel wheel-test clients lint format tsan clean tools style environment types compile
 .SILENT:
 
 demo: $(INSTALLED)
@@ -37,15 +40,17 @@ demo: $(INSTALLED)
 	$(PY) examples/tensor_parallel.py
 
 test: $(INSTALLED)
-	$(PY) -m pytest tests $(PYTEST_ARGS)
+	$(PY) tests/run $(PYTEST_ARGS)
 
 build: $(INSTALLED)
 
 # The libraries of tests/libraries and docs/recipes.md, which are skipped without them.
 clients: $(CLIENTS)
 
-.venv/.made:
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.made: | $(VENV)
 	.venv/bin/python -m pip install -q --no-deps --retries 1 '$(TORCH)' $(addprefix --extra-index-url ,$(TORCH_INDEX))
 	.venv/bin/python -m pip install -q '$(TORCH)'  # what it needs, from the default index
 	touch $@
@@ -80,22 +85,33 @@ wheel-test: wheel
 	$(PY) tests/project/wheel_check.py
 
 # The tools alone: nothing is compiled before they have run.
-$(LINT): $(ENVIRONMENT) tools/lint-requirements.txt
-	$(PY) -m pip install -q -r tools/lint-requirements.txt
+$(LINT): tools/lint-requirements.txt | $(VENV)
+	$(PY) -m pip install -q -r tools/lint-requirements.txt 'setuptools>=77' ninja
 	mkdir -p $(@D) && touch $@
 
-lint: $(LINT)
+tools: $(LINT)
+
+environment: $(ENVIRONMENT)
+
+compile: $(BUILT)
+
+lint: style types
+
+# What needs no torch.
+style: $(LINT)
 	$(TOOL)ruff check .
 	$(TOOL)ruff format --check .
 	$(TOOL)clang-format --dry-run -Werror $(CXX_FILES)
 	$(TOOL)codespell
 	$(PY) -m pytest -q -p no:cacheprovider tests/project/test_layers.py
-	$(TOOL)mypy
 	$(TOOL)check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(TOOL)check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[bf]*.yml
 	$(TOOL)check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(TOOL)check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	$(TOOL)zizmor --offline -q .github
+
+types: $(LINT) $(ENVIRONMENT)
+	$(TOOL)mypy
 
 format: $(LINT)
 	$(TOOL)ruff check --fix .

@@ -38,7 +38,10 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """Chooses the slice, once for all processes of the run."""
     if not hasattr(config, "workerinput"):
-        slices.pin()
+        try:
+            slices.pin()
+        except ValueError as error:
+            raise pytest.UsageError(error) from None
         config.pluginmanager.register(durations.plugin())
 
 
@@ -50,7 +53,7 @@ def pytest_report_header():
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config, items):
     """Leaves out the soak tests of other slices, once -m and -k have left out theirs."""
-    config.stash[slices.COLLECTED] = list(items)
+    slices.COLLECTED[:] = items
     yield
     asked = config.option.alone
     left_out, kept = [], []

@@ -46,5 +46,5 @@ def test_it_starts_again():
 
 
 def test_a_missing_library_is_skipped():
-    slow, skip = Library("no_such_library").marks
+    slow, _, skip = Library("no_such_library").marks
     assert slow.name == "slow" and skip.args == (True,)

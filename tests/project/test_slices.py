@@ -23,12 +23,11 @@ STAY = [
 
 
 @pytest.fixture
-def cases(request):
+def cases():
     """Returns a function that returns a test's cases among what was collected, slow ones too."""
 
     def named(name):
-        whole = request.config.stash[slices.COLLECTED]
-        found = [item for item in whole if getattr(item, "originalname", "") == name]
+        found = [item for item in slices.COLLECTED if getattr(item, "originalname", "") == name]
         return found or pytest.skip(f"{name} was not collected: name its file, too")
 
     return named
@@ -39,8 +38,8 @@ def by_slice(monkeypatch, items):
     return slice_by_slice(monkeypatch, lambda: {one for one in items if slices.runs(one, [])})
 
 
-def test_four_commits_run_them_all(monkeypatch, request):
-    whole = set(request.config.stash[slices.COLLECTED])
+def test_four_commits_run_them_all(monkeypatch):
+    whole = set(slices.COLLECTED)
     parts = by_slice(monkeypatch, whole)
     assert set.union(*parts) == whole
     always = {item for item in whole if slices.of(item) is None}
@@ -62,9 +61,8 @@ def test_what_every_commit_runs(cases, name):
     assert [item.nodeid for item in cases(name) if slices.of(item) is not None] == []
 
 
-def test_only_slow_tests_rotate(request):
-    items = request.config.stash[slices.COLLECTED]
-    rotating = [item for item in items if slices.of(item) is not None]
+def test_only_slow_tests_rotate():
+    rotating = [item for item in slices.COLLECTED if slices.of(item) is not None]
     assert [item.nodeid for item in rotating if not item.get_closest_marker("slow")] == []
 
 
@@ -119,7 +117,7 @@ def test_seeds_can_be_had_again(monkeypatch):
 @pytest.mark.parametrize("name", ["PINNEDPG_SOAK", "PINNEDPG_SEED"])
 def test_wrong_settings(monkeypatch, name):
     monkeypatch.setenv(name, "some")
-    with pytest.raises(pytest.UsageError, match=f"{name} must be .*; got 'some'"):
+    with pytest.raises(ValueError, match=f"{name} must be .*; got 'some'"):
         slices.told()
 
 

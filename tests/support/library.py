@@ -41,6 +41,7 @@ class Library:
         package = modules[0].partition(".")[0]
         self.marks = [
             pytest.mark.slow,
+            pytest.mark.xdist_group(package),
             pytest.mark.skipif(
                 find_spec(package) is None, reason=f"there is no {package}: make clients"
             ),

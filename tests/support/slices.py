@@ -5,6 +5,8 @@
 PINNEDPG_SOAK is `all`, or the number of a slice; without it a commit's slice is the number of its
 ancestors, so the next commit has the next one. PINNEDPG_SEED is where random programs begin;
 without it, it is made from the commit's hash, so no two commits run the same programs.
+
+.ci/run asks here too, where there is no pytest yet.
 """
 
 import functools
@@ -16,13 +18,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 SLICES = 4
 SEEDS = 100_000
 """How many seeds there are to begin at: a program's tags are thousandfold, and are C's ints."""
-COLLECTED: pytest.StashKey[list] = pytest.StashKey()
-"""In a run's configuration: all tests of its files, before any was left out."""
+COLLECTED: list[Any] = []
+"""All tests of a run's files, before any was left out."""
 
 
 def number() -> int | None:
@@ -33,7 +33,7 @@ def number() -> int | None:
     if not given:
         return _commit()[0] % SLICES
     if not given.isdigit():
-        raise pytest.UsageError(f"PINNEDPG_SOAK must be `all` or a slice's number; got {given!r}")
+        raise ValueError(f"PINNEDPG_SOAK must be `all` or a slice's number; got {given!r}")
     return int(given) % SLICES
 
 
@@ -41,7 +41,7 @@ def seed() -> int:
     """Returns where random programs begin."""
     given = os.environ.get("PINNEDPG_SEED", "")
     if given and not given.isdigit():
-        raise pytest.UsageError(f"PINNEDPG_SEED must be a number; got {given!r}")
+        raise ValueError(f"PINNEDPG_SEED must be a number; got {given!r}")
     return int(given) % SEEDS if given else _commit()[1]
 
 
@@ -72,6 +72,8 @@ def spread(items: Iterable[Any], first: int = 0) -> list:
 
     A test that is asked for by its own name runs in every slice.
     """
+    import pytest
+
     return [
         _marked(item, pytest.mark.soak(place % SLICES))
         for item, place in zip(items, itertools.count(first))
@@ -79,6 +81,8 @@ def spread(items: Iterable[Any], first: int = 0) -> list:
 
 
 def _marked(item: Any, mark: Any) -> Any:
+    import pytest
+
     if hasattr(item, "marks"):  # a pytest.param
         return pytest.param(*item.values, id=item.id, marks=[*item.marks, mark])
     values = item if isinstance(item, tuple) else (item,)
@@ -100,19 +104,20 @@ def pin() -> None:
     os.environ["PINNEDPG_SEED"] = str(seed())
 
 
-def runs(item: pytest.Item, named: Sequence[str]) -> bool:
+def runs(item: Any, named: Sequence[str]) -> bool:
     """Whether a test belongs to no slice, to the one that runs, or is among those named."""
     number = of(item)
     is_named = any("::" in name and item.nodeid.startswith(name) for name in named)
     return number is None or is_named or chosen(number)
 
 
-def of(item: pytest.Item) -> int | None:
+def of(item: Any) -> int | None:
     """Returns a test's slice: what its mark says, else one by its name; None: in every slice."""
     mark = item.get_closest_marker("soak")
     if mark is None:
         return None
-    return (mark.args[0] if mark.args else zlib.crc32(item.nodeid.encode())) % SLICES
+    name = f"{item.path.name}::{item.name}"  # an id may have a word of xdist's at its end
+    return (mark.args[0] if mark.args else zlib.crc32(name.encode())) % SLICES
 
 
 @functools.cache
