@@ -33,20 +33,27 @@ def load() -> None:
     path = FOLDER / f"_C_torch{minor.replace('.', '_')}{sysconfig.get_config_var('EXT_SUFFIX')}"
     if not path.exists():
         raise ImportError(f"pinnedpg: {_explain_missing(minor)}. {BUILD}", name="pinnedpg")
-    name = "pinnedpg._C"
-    spec = importlib.util.spec_from_loader(
-        name, ExtensionFileLoader(name, str(path)), origin=str(path)
-    )
-    try:
-        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    except ImportError as error:
+    error = _import(path)
+    if error is not None:
         built_for = releases().get(minor, "(unknown)")
         versions = f"built for torch {built_for}, and torch {torch.__version__} runs"
         said = f"pinnedpg: {path.name} must load; got {error} ({versions}). {BUILD}"
-        raise ImportError(said, name="pinnedpg") from error
-    sys.modules[name] = module
-    spec.loader.exec_module(module)  # type: ignore[union-attr]
+        raise ImportError(said, name="pinnedpg")
+
+
+def _import(path: Path) -> ImportError | None:
+    """Imports a file as `pinnedpg._C`; returns why it cannot be loaded."""
+    loader = ExtensionFileLoader("pinnedpg._C", str(path))
+    spec = importlib.util.spec_from_loader(loader.name, loader, origin=str(path))
+    assert spec is not None
+    try:
+        module = importlib.util.module_from_spec(spec)
+    except ImportError as error:
+        return error
+    sys.modules[loader.name] = module
+    loader.exec_module(module)
     sys.modules["pinnedpg"]._C = module  # type: ignore[attr-defined]
+    return None
 
 
 def releases() -> dict[str, str]:

@@ -33,7 +33,9 @@ def run_python(code: str, path: Path | None = None) -> subprocess.CompletedProce
 @pytest.fixture
 def package(tmp_path):
     """A copy of the package without its extension, beside a torch that is only a version."""
-    shutil.copytree(PACKAGE, tmp_path / "pinnedpg", ignore=shutil.ignore_patterns("_C*", "_build*"))
+    shutil.copytree(
+        PACKAGE, tmp_path / "pinnedpg", ignore=shutil.ignore_patterns("*.so", "_build*")
+    )
     (tmp_path / "torch.py").write_text('__version__ = "2.13.0+cpu"\n')
     return tmp_path / "pinnedpg"
 
@@ -48,37 +50,42 @@ def import_error(package: Path) -> str:
     return last
 
 
-def extension_suffix() -> str:
-    return sysconfig.get_config_var("EXT_SUFFIX")
+def extension_name(minor: str = "2_13") -> str:
+    return f"_C_torch{minor}{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+
+def note(package: Path, **releases: str) -> None:
+    known = {name.removeprefix("torch").replace("_", "."): one for name, one in releases.items()}
+    (package / "_build.py").write_text(f"torch_releases = {known!r}\n")
 
 
 def test_never_built(package):
     assert f"must be built; got none in {package}." in import_error(package)
 
 
-def test_built_for_another_torch(package):
-    (package / "_build.py").write_text('torch_version = "2.11.0+cu126"\n')
+def test_built_for_other_torch_releases(package):
+    """What there is, is named; what another Python or a file that is not ours has, is not."""
+    (package / extension_name("2_11")).write_bytes(b"")
+    (package / extension_name("2_15")).write_bytes(b"")
+    note(package, torch2_11="2.11.0+cu126", torch2_15="2.15.0")
     error = import_error(package)
-    assert "got one built for torch 2.11.0+cu126, and torch 2.13.0+cpu runs" in error
-
-
-def test_built_for_another_torch_flavour_is_no_fault(package):
-    (package / "_build.py").write_text('torch_version = "2.13.0+cu130"\n')
-    assert "must be built; got none" in import_error(package)
+    assert "got modules for torch 2.11, 2.15, and torch 2.13.0+cpu runs" in error
 
 
 def test_built_for_another_python(package):
-    (package / "_C.cpython-30-x86_64-linux-gnu.so").write_bytes(b"")
+    (package / "_C_torch2_13.cpython-30-x86_64-linux-gnu.so").write_bytes(b"")
     error = import_error(package)
-    assert "for the Python that runs; got _C.cpython-30-x86_64-linux-gnu.so" in error
+    assert "for the Python that runs; got _C_torch2_13.cpython-30-x86_64-linux-gnu.so" in error
 
 
-def test_extension_that_does_not_load(package):
-    (package / f"_C{extension_suffix()}").write_bytes(b"no shared object")
-    (package / "_build.py").write_text('torch_version = "2.13.0"\n')
+@pytest.mark.parametrize("version", ["2.13.0", "2.13.1+cu130"])
+def test_extension_that_does_not_load(package, version):
+    """A module for another patch release or flavour is the one to load."""
+    (package / extension_name()).write_bytes(b"no shared object")
+    note(package, torch2_13=version)
     error = import_error(package)
     assert "must load; got" in error
-    assert "built for torch 2.13.0, and torch 2.13.0+cpu runs" in error
+    assert f"built for torch {version}, and torch 2.13.0+cpu runs" in error
 
 
 def test_import_leaves_cuda_alone():

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Which GPUs the built extension has code for."""
+"""Which GPUs the built engine has code for."""
 
-import os
 import struct
 from pathlib import Path
 
 import pytest
 
-from pinnedpg import _C, _build
+import pinnedpg
+from pinnedpg import _build
 
 PTX, CUBIN = 1, 2
 CONTAINER = struct.Struct("<IHHQ")  # what nvcc embeds for each file: magic, version, header, size
@@ -35,17 +35,18 @@ def code_of_files(library):
 
 
 def wanted():
-    """What TORCH_CUDA_ARCH_LIST asks for, "8.0;9.0+PTX"; nothing where setup.py has chosen."""
+    """What the build says that it has compiled for, as "8.0" or "9.0+PTX"."""
     asked = set()
-    for entry in os.environ.get("TORCH_CUDA_ARCH_LIST", "").replace(";", " ").split():
+    for entry in _build.gpu_targets:
         arch = int("".join(filter(str.isdigit, entry)))  # 9.0a, too
-        asked |= {(CUBIN, arch)} | ({(PTX, arch)} if entry.endswith("+PTX") else set())
+        asked |= {(PTX, arch)} if entry.endswith("+PTX") else {(CUBIN, arch)}
     return asked
 
 
 @pytest.mark.skipif(not _build.cuda_release, reason="the extension was built without CUDA")
 def test_every_kernel_is_there_for_every_gpu():
-    found = code_of_files(Path(_C.__file__))
+    found = code_of_files(Path(pinnedpg.__file__).with_name("libpinnedpg.so"))
     assert len(found) >= 4  # csrc/device/*.cu
+    assert wanted()
     for kinds in found:
         assert kinds and wanted() <= kinds, (wanted(), kinds)
