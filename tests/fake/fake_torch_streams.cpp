@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "device/cuda_stream.h"
-#include "device/torch_streams.h"
 #include "fake_cuda.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg {
 

@@ -21,6 +21,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "build" / "fake"
 needed = pytest.mark.skipif(
     FOLDER not in Path(pinnedpg.__file__).parents, reason="the extension has no fake GPU"
 )
+library = ctypes.CDLL(_C.__spec__.origin)
+"""The extension, for what only the fake's exports."""
 LAUNCHERS = ["processes", "threads"]
 LIMIT = timedelta(seconds=10)
 SIZES = [10, 100_000]  # of messages: whole, and in parts
@@ -53,12 +55,11 @@ def met(function, *args):
 @contextlib.contextmanager
 def graph():
     """What the calling thread calls in it is captured, and done by the function that it gets."""
-    fake = ctypes.CDLL(_C.__file__)
-    fake.fake_cuda_capture(1)
+    library.fake_cuda_capture(1)
     try:
-        yield fake.fake_cuda_replay
+        yield library.fake_cuda_replay
     finally:
-        fake.fake_cuda_capture(0)
+        library.fake_cuda_capture(0)
 
 
 def error_of_later_calls():

@@ -8,9 +8,8 @@ Only with the extension that tests/fake/build.py makes.
 import ctypes
 import time
 
-from pinnedpg import _C
+from fake_gpu import library
 
-library = ctypes.CDLL(_C.__file__)
 library.fake_stream_new.restype = ctypes.c_void_p
 library.fake_stream_current.restype = ctypes.c_void_p
 library.fake_pinned.restype = ctypes.c_size_t
