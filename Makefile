@@ -1,4 +1,4 @@
-# make demo | build | test | wheel | wheel-test | clients | lint | format | tsan | clean
+# make demo | build | test | test-fake | wheel | wheel-test | clients | lint | format | tsan | clean
 # Parts of build and lint, which .ci/run has side by side: tools, style, environment, types, compile
 #
 # Uses the python3 on PATH where it already has torch; else makes .venv with TORCH in it.
@@ -32,7 +32,7 @@ CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.cu' -o -name '*.h'
 # Its scripts, found without an activated environment.
 TOOL = "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')"/
 
-.PHONY: demo test build wheel wheel-test clients lint format tsan clean tools style environment types compile
+.PHONY: demo test test-fake build wheel wheel-test clients lint format tsan clean tools style environment types compile
 .SILENT:
 
 demo: $(INSTALLED)
@@ -41,6 +41,10 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(PY) tests/run $(PYTEST_ARGS)
+
+# The way of CUDA tensors on a GPU of host threads, a few minutes: tests/fake/sessions.py.
+test-fake: $(INSTALLED)
+	$(PY) tests/fake/run.py $(SESSIONS)
 
 build: $(INSTALLED)
 

@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Collectives in the order of the caller's streams, on a fake GPU whose current stream is busy.
 
-tests/fake/test_fake_gpu.py builds the extension for it and runs this.
+tests/fake/run.py builds the extension for it and runs this.
 """
 
 import os

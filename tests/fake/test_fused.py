@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Fused calls on a fake GPU: which calls are, what orders them, failures.
 
-tests/fake/test_fake_gpu.py builds the extension for it and runs this. What reads results after
+tests/fake/run.py builds the extension for it and runs this. What reads results after
 `work.wait(timedelta)` can also do so where a call's stream is not the host's (FAKE_CUDA_CALLERS).
 """
 

@@ -3,10 +3,9 @@
 """Kernels that are loaded by their first launch, on a fake GPU.
 
 CUDA then waits for all that is queued, and holds up every other thread's call of its own: nothing
-that the GPU waits for may need one. tests/fake/test_fake_gpu.py builds the extension and runs this.
+that the GPU waits for may need one. tests/fake/run.py builds the extension and runs this.
 """
 
-import ctypes
 import subprocess
 import sys
 import time
@@ -20,8 +19,6 @@ from fake_gpu import LIMIT, SIZES, met
 from freed import thread_name, watched
 from worker import Setup
 
-from pinnedpg import _C
-
 pytestmark = fake_gpu.needed
 LAUNCHED_S = 8.0
 """A hang is found after that time; the ranks' own is longer."""
@@ -30,7 +27,7 @@ WORKER = "pinnedpg"
 
 
 def load():
-    ctypes.CDLL(_C.__file__).fake_load()
+    fake_gpu.library.fake_load()
 
 
 def ping_pong(rank, size, rounds=10):

@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Messages in the order of streams that are busy, on a fake GPU: the host is held by none of it.
 
-tests/fake/test_fake_gpu.py builds the extension for it and runs this, also without some of the
+tests/fake/run.py builds the extension for it and runs this, also without some of the
 order.
 """
 

@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Calls that are queued ahead of the peers, on a fake GPU: failures and orders.
 
-tests/fake/test_fake_gpu.py builds the extension for it and runs this.
+tests/fake/run.py builds the extension for it and runs this.
 """
 
 import os

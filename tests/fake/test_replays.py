@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Fused calls in CUDA graphs, on a fake GPU: replays, what cannot be captured, failures.
 
-tests/fake/test_fake_gpu.py builds the extension for it and runs this.
+tests/fake/run.py builds the extension for it and runs this.
 """
 
 import time

@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """The raw API on a fake GPU: in which order its calls, the context's and the caller's streams come.
 
-tests/fake/test_fake_gpu.py builds the extension for it, runs this, and sees that tests fail where
+tests/fake/run.py builds the extension for it, runs this, and sees that tests fail where
 an order is left out (FAKE_CUDA_BREAK).
 """
 

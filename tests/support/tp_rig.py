@@ -12,7 +12,7 @@ from tp_model import as_bytes
 
 from pinnedpg import tp
 
-# A fake GPU's streams in the place of HostStreams: see tests/fake/test_fake_gpu.py.
+# A fake GPU's streams in the place of HostStreams: see tests/fake/sessions.py.
 ON_FAKE_GPU = os.environ.get("FAKE_CUDA_TP") == "1"
 if ON_FAKE_GPU:
     import fake_streams
