@@ -22,9 +22,9 @@ class Mailbox;
 /// process.
 class WorkMessage final : public WorkPinned {
  public:
-  WorkMessage(std::weak_ptr<Mailbox> mailbox, int peer, int rank, c10d::OpType op, const char* name, const char* title,
+  WorkMessage(std::weak_ptr<Mailbox> mailbox, int peer, int rank, c10d::OpType op, const char* name,
               std::chrono::milliseconds timeout, const at::Tensor& tensor, std::shared_ptr<CudaMessage> cuda)
-      : WorkPinned(rank, op, name, title, 0, timeout, {tensor}, {tensor}),
+      : WorkPinned(rank, op, name, 0, timeout, {tensor}),
         mailbox_(std::move(mailbox)),
         cuda_(std::move(cuda)),
         source_(peer) {}

@@ -2,7 +2,6 @@
 // Copyright (c) 2026 The pinnedpg authors
 #include "c10d/process_group.h"
 
-#include <ATen/record_function.h>
 #include <c10/util/ScopeExit.h>
 
 #include <limits>
@@ -168,13 +167,7 @@ std::shared_ptr<Team> ProcessGroupPinned::team(int tensors) {
 
 ProcessGroupPinned::Request::Request(c10d::OpType op, const char* title, const Label& label,
                                      std::chrono::milliseconds timeout, bool async)
-    : op(op),
-      title(title),
-      timeout(timeout),
-      async(async),
-      has_work(async || at::hasCallbacks()),
-      label(label),
-      tensors(label.name(), memory) {}
+    : op(op), title(title), timeout(timeout), async(async), label(label), tensors(label.name(), memory) {}
 
 ProcessGroupPinned::Request ProcessGroupPinned::request(CallKind kind, c10d::OpType op, const char* title,
                                                         std::chrono::milliseconds timeout, bool async) {
@@ -192,7 +185,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::enqueue(Request& request, Operat
                                            label, request.timeout, std::move(plan), next, work));
   if (request.async) return note(work);
   work->wait();
-  return request.has_work ? work : nullptr;
+  return nullptr;
 }
 
 void ProcessGroupPinned::label_reduction(Request& request, const c10d::ReduceOp& op) const {

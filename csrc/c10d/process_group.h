@@ -16,6 +16,7 @@
 #include "c10d/mailbox.h"
 #include "c10d/operation.h"
 #include "c10d/options.h"
+#include "c10d/profiled.h"
 #include "c10d/team.h"
 #include "device/queue.h"
 #include "memory/process.h"
@@ -133,13 +134,20 @@ class ProcessGroupPinned final : public c10d::Backend {
     const c10d::OpType op;
     const char* const title;
     const std::chrono::milliseconds timeout;
-    const bool async;     ///< to be queued, and not done by its caller
-    const bool has_work;  ///< else the call is over before it returns, and nobody listens: it returns no work
+    const bool async;  ///< to be queued, and not done by its caller; else it is over before it returns, and has no work
+    const bool profiled = at::hasCallbacks();
     Label label;
     Scratch scratch;
     Memory* const memory = scratch.memory();
     Tensors tensors;
-    TensorList inputs, outputs;  ///< for the work, where there is one
+    TensorList inputs;   ///< for a profiler
+    TensorList outputs;  ///< for the work
+
+    /// Keeps the two for those that are there.
+    void tell(at::TensorList given, at::TensorList results) {
+      if (profiled) inputs = given.vec();
+      if (async) outputs = results.vec();
+    }
   };
 
   /// with_torch_errors; and a batch in which a call raises has failed.
@@ -159,6 +167,7 @@ class ProcessGroupPinned final : public c10d::Backend {
   template <typename Plan>
   WorkPtr run(Request& request, const Plan& plan, const Operation::Next& next = {}) {
     if (request.label.kind != CallKind::kBarrier) request.label.dtype = dtype_label(request.tensors.type());
+    const Profiled profiled(request.title, request.inputs);
     ++sequence_;
     if (request.tensors.on_gpus()) return run_on_gpus(request, plan, next);
     const bool here = !request.async && queue_->try_begin();
@@ -185,8 +194,8 @@ class ProcessGroupPinned final : public c10d::Backend {
   void synchronize_gpus();
   template <typename Made = WorkPinned>
   c10::intrusive_ptr<Made> work_of(Request& request) const {
-    return c10::make_intrusive<Made>(getRank(), request.op, request.label.name(), request.title, sequence_,
-                                     request.timeout, std::move(request.inputs), std::move(request.outputs));
+    return c10::make_intrusive<Made>(getRank(), request.op, request.label.name(), sequence_, request.timeout,
+                                     std::move(request.outputs));
   }
   WorkPtr exchange_all(Request& request, Regions inputs, Regions outputs, bool even);
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;

@@ -135,7 +135,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::alltoall_base(at::Tensor& output
     PINNEDPG_CHECK(!even || input.numel() == output.numel(), "all_to_all: the output must have the input's ",
                    input.numel(), " elements; got ", output.numel());
     call.label.count = static_cast<uint64_t>(input.numel());
-    if (call.has_work) call.inputs = {input}, call.outputs = {output};
+    call.tell(input, output);
     return exchange_all(call, split_rows(from, input, input_splits, getSize(), "input", call.memory),
                         split_rows(to, output, output_splits, getSize(), "output", call.memory), even);
   });

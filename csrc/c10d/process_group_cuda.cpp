@@ -189,7 +189,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::watch(Request& request, const st
                                                       CudaTeam::Queued queued) {
   const CudaMarks done = queued.done;
   c10::intrusive_ptr<WorkCuda> work;
-  if (request.has_work) {
+  if (request.async) {
     work = work_of<WorkCuda>(request);
     const Communicator& communicator = team->team().communicator();
     work->set_done(done, {communicator.memory(), &communicator.staging().control()});
@@ -198,18 +198,17 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::watch(Request& request, const st
       std::make_shared<CudaCall>(team, request.label, request.timeout, std::move(queued), request.tensors, work));
   if (request.async) return note(work);
   WorkCuda::hold_streams(done);
-  return work;
+  return nullptr;
 }
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::done_by_host(Request& request, const CudaTeam::Streams& streams) {
-  if (!request.has_work) return nullptr;
+  if (!request.async) return nullptr;
   CudaMarks done;  // of what was written back
   for (const auto& [gpu, stream] : streams) done.push_back(mark_of(gpu, stream));
   const auto work = work_of<WorkCuda>(request);
   work->set_done(std::move(done), nullptr);
   work->complete(nullptr);
-  if (request.async) return note(work);
-  return work;
+  return note(work);
 }
 
 void ProcessGroupPinned::synchronize_gpus() {

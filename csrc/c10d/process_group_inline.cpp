@@ -1,23 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
 // The calls of ProcessGroupPinned that their caller does itself: nothing here allocates, in a call of one tensor.
+#include <c10/util/ScopeExit.h>
+
 #include "c10d/process_group.h"
 #include "collective/collectives.h"
 
 namespace pinnedpg {
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::run_here(Request& request, PlanRef plan, const Operation::Next& next) {
-  const auto work = request.has_work ? work_of(request) : nullptr;
-  try {
-    carry_out(request, plan, next);
-  } catch (...) {
-    queue_->end();
-    if (work) work->complete(std::current_exception());
-    throw;
-  }
-  queue_->end();
-  if (work) work->complete(nullptr);
-  return work;
+  const auto done = c10::make_scope_exit([this] { queue_->end(); });
+  carry_out(request, plan, next);
+  return nullptr;
 }
 
 void ProcessGroupPinned::carry_out(Request& request, PlanRef plan, const Operation::Next& next) {

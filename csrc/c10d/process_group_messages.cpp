@@ -57,6 +57,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::post(c10d::OpType op, const char
   const bool queued = !options_->host_waits && can_wait_on_stream(tensors[0]);
   Tensors kept(name, std::pmr::get_default_resource(), !queued);
   const Region region = sends ? kept.input(tensors[0]) : kept.output(tensors[0]);
+  const Profiled profiled(title, tensors);
   kept.read();
   auto message = std::make_shared<Message>(name);
   message->dtype = dtype_label(kept.type());
@@ -66,8 +67,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::post(c10d::OpType op, const char
   message->peer = peer;
   message->tag = tag;
   message->timeout = options_->timeout;
-  auto work = c10::make_intrusive<WorkMessage>(box, peer, getRank(), op, name, title, message->timeout, tensors[0],
-                                               message->cuda);
+  auto work =
+      c10::make_intrusive<WorkMessage>(box, peer, getRank(), op, name, message->timeout, tensors[0], message->cuda);
   message->work = work;
   box->post(std::move(message));
   return note(work);

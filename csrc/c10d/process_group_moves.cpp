@@ -39,7 +39,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::broadcast(TensorList& tensors, c
     check_apart("broadcast", regions);
     call.label.root = root;
     call.label.count = static_cast<uint64_t>(tensors[0].numel());
-    if (call.has_work) call.inputs = call.outputs = tensors;
+    call.tell(tensors, tensors);
     const Seat first{getRank() * static_cast<int>(tensors.size()), getSize() * static_cast<int>(tensors.size())};
     return run(call, [=, regions = std::move(regions)](const Geometry&, int member, Memory* memory) {
       return collectives::broadcast({first.rank + member, first.world_size, memory}, root,
@@ -99,7 +99,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::_allgather_base(at::Tensor& outp
     Regions to = split_evenly(whole, getSize(), call.memory);
     if (clobbers(to, static_cast<size_t>(getRank()), from)) from = call.tensors.copied_input(input);
     call.label.count = static_cast<uint64_t>(output.numel());
-    if (call.has_work) call.inputs = {input}, call.outputs = {output};
+    call.tell(input, output);
     return run(call,
                [seat = Seat{getRank(), getSize()}, from, to = std::move(to)](const Geometry&, int, Memory* memory) {
                  return collectives::all_gather(seat.in(memory), from, to);

@@ -33,7 +33,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce(TensorList& tensors, c
     check_apart(call.label.name(), regions);
     label_reduction(call, opts.reduceOp);
     call.label.count = static_cast<uint64_t>(tensors[0].numel());
-    if (call.has_work) call.inputs = call.outputs = tensors;
+    call.tell(tensors, tensors);
     const Reduction reduction = reduction_of(call.label, call.tensors.type());
     const Seat first{getRank() * static_cast<int>(tensors.size()), getSize() * static_cast<int>(tensors.size())};
     return run(call, [=, regions = std::move(regions)](const Geometry& geometry, int member, Memory* memory) {
@@ -62,7 +62,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::reduce(TensorList& tensors, cons
     label_reduction(call, opts.reduceOp);
     call.label.root = root;
     call.label.count = static_cast<uint64_t>(tensors[0].numel());
-    if (call.has_work) call.inputs = call.outputs = tensors;
+    call.tell(tensors, tensors);
     const Reduction reduction = reduction_of(call.label, call.tensors.type());
     return run(call, [=, regions = std::move(regions)](const Geometry&, int member, Memory* memory) {
       const Region& region = regions[static_cast<size_t>(member)];
@@ -128,7 +128,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::_reduce_scatter_base(at::Tensor&
     if (overlap(whole, to) && to.data != own.data) whole = call.tensors.copied_input(input);
     label_reduction(call, opts.reduceOp);
     call.label.count = static_cast<uint64_t>(input.numel());
-    if (call.has_work) call.inputs = {input}, call.outputs = {output};
+    call.tell(input, output);
     const Reduction reduction = reduction_of(call.label, call.tensors.type());
     return run(call, [=, seat = Seat{getRank(), getSize()}](const Geometry&, int, Memory* memory) {
       return collectives::reduce_scatter(seat.in(memory), split_evenly(whole, seat.world_size, memory), to, reduction);

@@ -119,7 +119,7 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_sparse(TensorList& ten
     label_reduction(call, opts.reduceOp);
     call.label.count = static_cast<uint64_t>(tensor.numel());
     call.label.layout = hash_shape(tensor);
-    if (call.has_work) call.inputs = call.outputs = tensors;
+    call.tell(tensors, tensors);
     const auto sum = std::make_shared<SparseSum>(Seat{getRank(), getSize()}, tensor);
     return run(
         call, [sum](const Geometry&, int, Memory* memory) { return sum->tell(memory); },

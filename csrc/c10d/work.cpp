@@ -3,7 +3,6 @@
 #include "c10d/work.h"
 
 #include <ATen/core/ivalue.h>
-#include <ATen/record_function.h>
 
 #include "base/limit.h"
 #include "c10d/errors.h"
@@ -16,20 +15,7 @@ namespace {
 /// How long a thread waits before it looks for signals.
 constexpr std::chrono::milliseconds kLookEvery{50};
 
-/// Asking torch to record costs an allocation, so only where someone listens.
-const char* title_if_recorded(const char* title) { return at::hasCallbacks() ? title : nullptr; }
-
 }  // namespace
-
-WorkPinned::WorkPinned(int rank, c10d::OpType op, const char* name, const char* title, uint64_t sequence,
-                       std::chrono::milliseconds timeout, std::vector<at::Tensor> inputs,
-                       std::vector<at::Tensor> outputs)
-    : Work(rank, op, title_if_recorded(title),
-           at::hasCallbacks() ? std::make_optional(std::move(inputs)) : std::nullopt),
-      name_(name),
-      sequence_(sequence),
-      timeout_(timeout),
-      outputs_(std::move(outputs)) {}
 
 bool WorkPinned::wait(std::chrono::milliseconds timeout) {
   using std::chrono::steady_clock;

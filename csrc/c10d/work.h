@@ -12,8 +12,10 @@ namespace pinnedpg {
 /// A call that is under way or done. It runs whether or not anyone keeps or waits for it.
 class WorkPinned : public c10d::Work {
  public:
-  WorkPinned(int rank, c10d::OpType op, const char* name, const char* title, uint64_t sequence,
-             std::chrono::milliseconds timeout, std::vector<at::Tensor> inputs, std::vector<at::Tensor> outputs);
+  /// Not recorded by c10d's own means, which end with the work: see Profiled.
+  WorkPinned(int rank, c10d::OpType op, const char* name, uint64_t sequence, std::chrono::milliseconds timeout,
+             std::vector<at::Tensor> outputs)
+      : Work(rank, op), name_(name), sequence_(sequence), timeout_(timeout), outputs_(std::move(outputs)) {}
 
   /// Waits without a limit of its own (0 or less): the call itself ends at its group's time-out. A shorter wait that is
   /// over raises and leaves the call running.
