@@ -7,7 +7,7 @@
 
 Each has an environment and a copy of the tree below build/versions, kept for the next time: some 6
 GB where the release is a CUDA build. Tests that fail are run again, once: deadlines pass on a busy
-machine. Prints a table, which `--write` puts into README.md.
+machine. Prints a table, which `--write` puts into CONTRIBUTING.md.
 """
 
 import argparse
@@ -145,15 +145,15 @@ def main() -> int:
     """Returns the exit status: 0 if every test has passed with every release."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("releases", nargs="*", metavar="RELEASE", default=RELEASES)
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    parser.add_argument("--write", action="store_true", help="put the table into CONTRIBUTING.md")
     given = parser.parse_args()
     releases = [newest() if release == "newest" else release for release in given.releases]
     results = [result_of(release) for release in dict.fromkeys(releases)]
     table = HEAD + "".join(result.row() for result in results)
     print(table)
     if given.write:
-        readme = ROOT / "README.md"
-        readme.write_text(TABLE.sub(lambda _: table, readme.read_text()))
+        page = ROOT / "CONTRIBUTING.md"
+        page.write_text(TABLE.sub(lambda _: table, page.read_text()))
     return 0 if all(one.passed and not one.failed for one in results) else 1
 
 

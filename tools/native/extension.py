@@ -88,8 +88,9 @@ class Build:
         return Built(files, release, targets, {tree.minor: tree.version for tree in self.trees})
 
     def _kernel(self, source: Path) -> Path:
-        target = self.directory / "engine" / f"{source.relative_to(CSRC)}.o"
-        return self.graph.compile(source, target, self.nvcc.command())
+        # A place for each set of GPUs: a wheel's kernels leave those of a build for this machine.
+        directory = self.directory / f"kernels-{'-'.join(self.nvcc.targets())}"
+        return self.graph.compile(source, directory / f"{source.name}.o", self.nvcc.command())
 
     def _engine(self, kernels: list[Path]) -> Path:
         macros = ["-DPINNEDPG_WITH_CUDA"] if self.nvcc else []
