@@ -12,6 +12,7 @@ import threading
 import time
 from datetime import timedelta
 
+import away
 import limits
 import pytest
 import ranks
@@ -34,19 +35,19 @@ def interrupt_soon():
 
 
 def interrupted(how, calls_before, who):
-    """Rank `who` waits for another that comes 1.5 s later, and is sent a SIGINT."""
+    """Rank `who` waits for another, which does not come for 1.5 s, and is sent a SIGINT."""
     for _ in range(calls_before):
         dist.barrier()
     if dist.get_rank() != who:
-        time.sleep(1.5)
+        away.until_told([who], 1.5)
         return None
     interrupt_soon()
-    began = time.monotonic()
+    began, taken = time.monotonic(), None
     try:
         WAITS[how]()
     except KeyboardInterrupt:
-        return time.monotonic() - began
-    return None
+        taken = time.monotonic() - began
+    return away.tell(taken)
 
 
 @pytest.mark.parametrize("how", WAITS)

@@ -4,6 +4,7 @@
 
 import time
 
+import away
 import limits
 import pytest
 import ranks
@@ -61,21 +62,21 @@ def test_what_cannot_be_matched_any_more_fails_at_once(what):
 
 
 def leaves_and_is_awaited(what, with_collectives):
-    rank = dist.get_rank()
+    rank, store = dist.get_rank(), away.store()
     if with_collectives:
         dist.barrier()
     if rank == 0:
         post(what, 1)
         time.sleep(0.3)
         dist.destroy_process_group()
-        time.sleep(2.5)
+        away.until_told([1], 2.5, store)
         return "", 0.0
-    began = time.monotonic()
+    began, told = time.monotonic(), ""
     try:
         wait_on_host(dist.irecv(torch.empty(4), 0, tag=3))
     except dist.DistBackendError as error:
-        return str(error), time.monotonic() - began
-    return "", 0.0
+        told = str(error)
+    return away.tell((told, time.monotonic() - began))
 
 
 @pytest.mark.parametrize("with_collectives", [False, True])
@@ -110,6 +111,7 @@ def test_who_comes_after_a_failure_is_told_of_it(launcher):
 def sent_before_it_left(count, met):
     """Small messages lie in the receiver's memory, in more frames than two ranks have slots."""
     rank, tensors = dist.get_rank(), [torch.empty(4) for _ in range(count)]
+    store = away.store()
     if met:
         dist.send(torch.ones(1), 1, tag=99) if rank == 0 else dist.recv(torch.ones(1), 0, tag=99)
     if rank == 0:
@@ -118,12 +120,13 @@ def sent_before_it_left(count, met):
             if ON_GPU:
                 work.wait()  # else the group may end before the bytes are on the host
         dist.destroy_process_group()
-        time.sleep(1.5)
+        away.until_told([1], 1.5, store)
         return True
     time.sleep(0.3)
     works = [dist.irecv(tensor, 0, tag=number) for number, tensor in enumerate(tensors)]
     for work in works:
         work.wait()
+    away.tell()
     return [tensor[0].item() for tensor in tensors] == list(range(count))
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from datetime import timedelta
 
+import away
 import limits
 import pytest
 import ranks
@@ -147,9 +148,9 @@ def aborted_by_a_third(with_collectives):
     if rank == 0:
         dist.distributed_c10d._get_default_group().abort()
     if rank != 2:
-        time.sleep(1.5)
+        away.until_told([2], 1.5)
         return "", 0.0
-    return failure_of(dist.recv, torch.ones(1), 1)
+    return away.tell(failure_of(dist.recv, torch.ones(1), 1))
 
 
 @pytest.mark.parametrize("with_collectives", [False, True])
@@ -208,13 +209,13 @@ def killed_while_it_sends(store, rank, world_size, source):
         dist.isend(torch.ones(1 << 20), 0)
         os.kill(os.getpid(), signal.SIGSTOP)
     if rank == 2:
-        time.sleep(4)
+        away.until_told([0], 4)
         return "", 0.0
     time.sleep(0.5)
     work = dist.irecv(torch.ones(1 << 20), source)
     time.sleep(0.3)
     os.kill(pids[1], signal.SIGKILL)
-    return failure_of(work.wait)
+    return away.tell(failure_of(work.wait))
 
 
 @pytest.mark.parametrize("source", [1, None], ids=["named", "any"])
@@ -226,13 +227,14 @@ def test_a_matched_sender_that_dies_is_named(source):
 
 
 def left_after_collectives():
+    store = away.store()
     dist.barrier()
     if dist.get_rank() == 1:
         dist.destroy_process_group()
-        time.sleep(1.5)
+        away.until_told([0], 1.5, store)
         return "", 0.0
     time.sleep(0.3)
-    return failure_of(dist.recv, torch.ones(1), 1)
+    return away.tell(failure_of(dist.recv, torch.ones(1), 1))
 
 
 def test_a_rank_that_left_after_collectives_is_not_waited_for():
