@@ -35,6 +35,7 @@ def bell_rings(tmp_path_factory):
     return binary
 
 
+@pytest.mark.xdist_group("bell")
 @pytest.mark.parametrize("what", ["wake", "stress", "late", "look"])
 def test_bell(bell_rings, what):
     done = subprocess.run([bell_rings, what], capture_output=True, text=True)

@@ -75,12 +75,17 @@ def allocations(counter, backend, world_size, folder):
     return {name: float(count) for name, count in map(str.split, outputs[0].splitlines())}
 
 
+@pytest.fixture(scope="module")
+def fake(counter, tmp_path_factory):
+    """Returns the allocations of torch's `fake` backend."""
+    return allocations(counter, "fake", 1, tmp_path_factory.mktemp("fake"))
+
+
+@pytest.mark.xdist_group("cost")
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_a_small_call_allocates_nothing(counter, world_size, tmp_path):
+def test_a_small_call_allocates_nothing(counter, fake, world_size, tmp_path):
     """What torch allocates itself is there with its `fake` backend too, which adds a work to it."""
-    (tmp_path / "ours").mkdir()
-    ours = allocations(counter, "pinned", world_size, tmp_path / "ours")
-    fake = allocations(counter, "fake", 1, tmp_path)
+    ours = allocations(counter, "pinned", world_size, tmp_path)
     assert set(ours) == set(OPERATIONS)
     assert min(fake.values()) >= 1, "the counter counts nothing"
     more = {name: (count, fake[name]) for name, count in ours.items() if count > fake[name] - 1}

@@ -169,7 +169,7 @@ def least_bytes(name: str, world: int, nbytes: int, rank: int) -> tuple[int, int
     return peers * nbytes, peers * nbytes
 
 
-@pytest.mark.parametrize("world", [1, 2, 3, 4, 5, 16, 64])
+@pytest.mark.parametrize("world", [1, 2, 3, 4, 5, 16, pytest.param(64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_byte_moves_twice(name, world):
     for nbytes in SIZES:

@@ -202,6 +202,7 @@ def torchrun(tmp_path_factory):
     return output, json.loads(path.read_text()), path
 
 
+@pytest.mark.xdist_group("bench")
 def test_table(torchrun):
     """A line of each backend at each size, as wide as the titles, none of it wrong."""
     output, _, _ = torchrun
@@ -216,12 +217,14 @@ def test_table(torchrun):
         assert {cells[5], cells[11]} <= {"0", "-", "N/A"}
 
 
+@pytest.mark.xdist_group("bench")
 def test_what_is_not_there_is_told(torchrun):
     output, found, _ = torchrun
     assert "# not measured: mpi: " in output
     assert list(found["not_measured"]) == ["mpi"]
 
 
+@pytest.mark.xdist_group("bench")
 def test_json(torchrun):
     """Ratios and means follow from the rounds that are written beside them."""
     _, found, _ = torchrun
@@ -244,6 +247,7 @@ def test_json(torchrun):
         assert one["floor"] == min(mine)
 
 
+@pytest.mark.xdist_group("bench")
 def test_charts(torchrun):
     output, _, path = torchrun
     charts = sorted(one.name for one in path.parent.glob("*.svg"))

@@ -40,7 +40,10 @@ def await_that(holds):
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+SLOW = [pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGKILL)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, *SLOW])
 def test_no_rank_is_left(number):
     words = "-m pinnedpg.bench all_reduce --sizes 16M --seconds 300 --rounds 100000".split()
     bench = subprocess.Popen(

@@ -12,10 +12,17 @@ from pages import assert_names_exist, assert_no_fence_escapes, assert_shown, par
 import pinnedpg
 
 README = (launch.ROOT / "README.md").read_text()
-BLOCKS = parse(README, "README.md")
+BLOCKS = [
+    pytest.param(
+        block,
+        marks=[pytest.mark.xdist_group("examples")] * (block.kind == "bash"),  # it runs those, too
+        id=f"{block.kind}-line-{block.line}",
+    )
+    for block in parse(README, "README.md")
+]
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.kind}-line-{block.line}")
+@pytest.mark.parametrize("block", BLOCKS)
 def test_block(block, tmp_path):
     block.run(tmp_path)
 

@@ -53,6 +53,7 @@ def test_stub_has_what_the_module_has(tmp_path):
     assert faults(tmp_path, STUB) == []
 
 
+@pytest.mark.slow
 def test_stub_with_faults_is_found_out(tmp_path):
     changed = STUB.replace("def built_with_cuda(", "def built_for_cuda(")
     changed = changed.replace("    depth: int\n", "")
