@@ -3,7 +3,7 @@
 
 // Threads as ranks whose calls are queued on a fake GPU (tests/fake), for the sanitizers: random collectives behind a
 // producer that is late, several under way, with checked results; small ones as one kernel. Usage: queued_threads
-// [rounds] [seed]
+// [rounds] [seed] [patience_s]
 
 #include <unistd.h>
 
@@ -24,6 +24,7 @@ namespace pinnedpg::checked {
 namespace {
 
 std::atomic<int> fused = 0;
+std::chrono::seconds patience{60};  // of a call; less where an order is left out, and a call waits in vain
 constexpr size_t kUnderWay = Communicator::kQueuedCalls / 2;
 
 /// A segment and who shares it.
@@ -78,7 +79,7 @@ class Queued {
         member_(plan, collectives::Seat{communicator.first_rank(), geometry.world_size}, 1) {
     call_.legs = {member_.leg(geometry.one_shot_bytes)};
     call_.label = plan.label(communicator.first_rank());
-    call_.timeout = std::chrono::seconds(60);
+    call_.timeout = patience;
     CudaStream& own = streams.own[communicator.call_count() % 2];
     produce_late(own);
     auto end = push(streams, own);
@@ -88,7 +89,10 @@ class Queued {
   }
 
   void finish() {
-    while (!watch_->over.load(std::memory_order_acquire)) std::this_thread::yield();
+    for (int looks = 0; !watch_->over.load(std::memory_order_acquire); ++looks) {
+      if (looks < 1000) std::this_thread::yield();
+      if (looks >= 1000) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
     EXPECT(member_.is_right(), call_.label.to_string(), " call ", call_.label.number);
   }
 
@@ -169,6 +173,7 @@ void run(int ranks, int rounds, unsigned seed) {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 300;
   const unsigned seed = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1;
+  if (argc > 3) pinnedpg::checked::patience = std::chrono::seconds(std::atoi(argv[3]));
   ::alarm(300);  // what hangs is killed
   for (const int ranks : {1, 2, 3, 4}) pinnedpg::checked::run(ranks, rounds, seed);
   std::printf("%d checked calls, queued by 1 to 4 threads each; %d as one kernel\n", 4 * rounds,
