@@ -8,6 +8,7 @@ import sysconfig
 
 import callgrind
 import launch
+import limits
 import pytest
 import slices
 
@@ -24,7 +25,7 @@ void *realloc(void *at, size_t size) { ++count; return __libc_realloc(at, size);
 void *aligned_alloc(size_t at, size_t size) { ++count; return __libc_memalign(at, size); }
 """
 CALLS = 200
-TIMEOUT_S = 60
+TIMEOUT_S = 60  # starts of torch, and some thousand small calls
 # Of ProcessGroupPinned's own methods and all below them, by world size; some 5 % above what was
 # counted with g++ 12. Whoever makes a call cheaper lowers them.
 INSTRUCTIONS = {
@@ -70,7 +71,7 @@ def allocations(counter, backend, world_size, folder):
         subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
         for command in commands
     ]
-    outputs = [rank.communicate(timeout=TIMEOUT_S)[0] for rank in ranks]
+    outputs = [rank.communicate(timeout=limits.patient(TIMEOUT_S))[0] for rank in ranks]
     assert all(rank.returncode == 0 for rank in ranks)
     return {name: float(count) for name, count in map(str.split, outputs[0].splitlines())}
 

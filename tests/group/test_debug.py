@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import limits
 import pytest
 
 PROGRAM = """
@@ -28,7 +29,7 @@ def write(**environment):
         env={**os.environ, **names},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=limits.patient(60),  # a start of torch
     )
     assert run.returncode == 0, run.stderr
     return run.stderr

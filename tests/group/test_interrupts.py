@@ -267,6 +267,8 @@ def test_no_thread_can_be_had(room):
     """None, or one (of 64 MiB): enough if one that began to serve the group is still idle."""
     command = ["sh", "-c", 'ulimit -s 65536; exec "$@"', "sh"]
     command += [sys.executable, "-c", NO_THREAD.format(room=room)]
-    text = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    text = subprocess.run(
+        command, capture_output=True, text=True, timeout=limits.patient(60)
+    ).stdout
     refused = "send, recv: rank 0 failed: a thread must be had" in text and "ulimit -u" in text
     assert refused or (room > 64 << 20 and text == "threads enough\n"), text

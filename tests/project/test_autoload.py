@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import limits
 import torch
 from torch_release import RELEASE, needs
 
@@ -34,7 +35,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=limits.patient(60),  # a start of torch
     )
 
 

@@ -10,6 +10,7 @@ import types
 from datetime import timedelta
 from pathlib import Path
 
+import limits
 import pytest
 import torch
 
@@ -26,7 +27,7 @@ def run_python(code: str, path: Path | None = None) -> subprocess.CompletedProce
         [sys.executable, *(["-S"] if path else []), "-c", start + code],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=limits.patient(60),  # a start of torch
     )
 
 

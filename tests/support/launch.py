@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import limits
+
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 90.0  # a program takes seconds; on a busy machine many
+TIMEOUT_S = 90.0  # starts of torch for torchrun and its ranks; a program takes seconds
 STARTERS = {
     "python": [sys.executable],
     "torchrun": [sys.executable, "-m", "torch.distributed.run"],
@@ -30,7 +32,7 @@ def once(line: str) -> tuple[int, str]:
 
 def run(line: str) -> tuple[int, str]:
     """Returns exit status and output of "NAME=value torchrun program.py" and the like."""
-    words, env = line.split(), {}
+    words, env, limit_s = line.split(), {}, limits.patient(TIMEOUT_S)
     while "=" in words[0]:
         name, _, env[name] = words.pop(0).partition("=")
     process = subprocess.Popen(
@@ -43,9 +45,9 @@ def run(line: str) -> tuple[int, str]:
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=TIMEOUT_S)
+        output, _ = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
-        raise AssertionError(f"not done after {TIMEOUT_S} s: {line}\n{_stop(process)}") from None
+        raise AssertionError(f"not done after {limit_s:.0f} s: {line}\n{_stop(process)}") from None
     return process.returncode, output
 
 

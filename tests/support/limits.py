@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 LOOP_S = 0.04
 """Of a core's time: some time slices of a process that computes beside it (Linux 6: 2 to 4 ms)."""
 MOST = 10.0
+LONGEST_S = 280.0
+"""Some less than pytest's own time-out in pyproject.toml, which says less of what hangs."""
 THREADS = min(len(os.sched_getaffinity(0)), 4)
 
 
@@ -39,8 +41,8 @@ def in_time(seconds: float, limit_s: float, what_for: str) -> bool:
 
 
 def patient(seconds: float) -> float:
-    """Returns a time-out that is longer the slower the machine is now."""
-    return seconds * slowness()
+    """Returns a time-out that is longer the slower the machine is now: up to that of a test."""
+    return min(seconds * slowness(), max(seconds, LONGEST_S))
 
 
 def slowness() -> float:
