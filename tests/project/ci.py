@@ -105,20 +105,22 @@ def jobs() -> list[Job]:
     sanitizers, fake = "tests/engine/test_sanitizers.py", "tests/fake"
     here = ["-m", "not exhaustive", f"--ignore={sanitizers}", f"--ignore={fake}"]
     pip = [PYTHON, "-m", "pip", "install", "-q"]
+    pytest += [sanitizers, "-m", "slow", "-k"]
     built = ("install",)
     return [
         Job("tools", ["make", "tools"]),
         Job("style", ["make", "style"], ("tools",)),
         Job("torch", ["make", "environment"], ("tools",), cores=0),  # a download
+        Job("sanitizers", [*pytest, "not address"], ("style",)),  # which needs no torch
         Job("compile", ["make", "compile"], ("style", "torch"), cores=2),
         Job("libraries", [*pip, *extras("test", "clients")], ("torch",), cores=0),
         Job("types", ["make", "types"], ("style", "torch")),
-        Job("sanitizers", [*pytest, sanitizers, "-m", "slow"], ("style", "torch")),
         Job("install", ["make", "build", "clients"], ("compile", "libraries")),
         Job("check", [PYTHON, "-c", CHECK], built, cores=0),
         Job("tests", [*run, "--alone=none", *here], built),  # half of their time is waiting
-        Job("fake", [PYTHON, f"{fake}/run.py"], built),
+        Job("fake", [PYTHON, f"{fake}/run.py"], built, env={"PINNEDPG_JOBS": "1"}),
         Job("alone", [*run, "--alone=only", *here], ("tests",), cores=2),
+        *([Job("address", [*pytest, "address"], ("style", "torch"))] if slices.chosen(1) else []),
         *wheel(),
     ]
 
