@@ -1,179 +1,192 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Runs torch's own DistributedTest, as its wheel ships it, over "pinned" and over gloo on CPU.
+"""Runs torch's own DistributedTest, as its wheel ships it, over "pinned" beside gloo.
 
-    tests/clients/torch_suite.py [--world 2 3 4] [--backend pinned gloo] [-k SUBSTRING ...]
+    tests/clients/torch_suite.py [--world 2 3 4] [-k SUBSTRING ...] [--jobs N]
+    tests/clients/torch_suite.py --record [--world 2 3 4]
+    tests/clients/torch_suite.py --gpus 2 [-k SUBSTRING ...] [--repeat N] [--json FILE]
 
-Prints a table, why tests were skipped, and every test that gloo passes and "pinned" does not. Such
-a test is tried once more, alone: deadlines pass on a busy machine. The exit status is 1 if "pinned"
-fails one that gloo passes and that KNOWN does not name, or if it passes one that KNOWN names, or if
-no test ran. Needs the package expecttest, as torch's tests do.
+On CPU "pinned" runs what gloo passes. A file for each minor release of torch says what that is
+(`gloo_verdicts`; --record writes it); without one gloo runs first. With --gpus all backends run,
+side by side, the tests that use GPUs, with as many ranks.
+
+Prints counts, and every test that gloo passes and "pinned" does not, with what it wrote. Such a
+test is tried once more, alone, unless a signal has ended it: deadlines pass on a busy machine. The
+exit status is 1 if "pinned" fails one that gloo passes and that KNOWN does not name, or passes one
+that KNOWN names, or if no test ran. Needs the package expecttest, as torch's tests do.
 """
 
 import argparse
-import os
-import subprocess
+import json
 import sys
-import tempfile
-import unittest
-from collections import Counter
+import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from queue import Empty, SimpleQueue
 
-TIMEOUT_S = 60
-MARK = "torch-suite: "
-ASKS_FOR_GLOO = "test_accumulate_gradients_no_sync"
-"""How tests begin that ask themselves for the backend's name, and do nothing where it is new."""
-KNOWN = {
-    "test_ddp_logging_data_cpu": "DDP's log names every backend from outside of torch 'custom'",
-    "test_monitored_barrier_gloo": "dist.monitored_barrier asks for gloo by its name",
-    "test_monitored_barrier_gloo_rank_0_timeout": "the same",
-    "test_monitored_barrier_gloo_subgroup": "the same",
-}
-"""Tests that gloo passes and "pinned" does not, and why."""
+import torch_report
+import torch_verdicts
+from torch_worker import Worker
+
+GPU_LIMIT_S = 450
+"""For all tests with GPUs, over all backends."""
 
 
-def main(arguments):
-    worse = 0
-    for world in arguments.world:
-        with ThreadPoolExecutor() as pool:  # the backends side by side
-            runs = {name: pool.submit(run, name, world, arguments) for name in arguments.backend}
-        outcomes = {name: done.result() for name, done in runs.items()}
-        if set(outcomes) == {"pinned", "gloo"}:
-            try_again(world, outcomes, arguments)
-        worse += report(world, outcomes, whole=not arguments.k)
+def main(given):
+    given.end = time.monotonic() + given.limit
+    worse, written = 0, {}
+    for world in given.world:
+        outcomes = on_gpus(world, given) if given.gpus else on_cpu(world, given)
+        for backend, by_name in outcomes.items():
+            worse += torch_report.count(world, backend, by_name)
+        worse += torch_report.compare(world, outcomes, whole=not given.k)
+        written[world] = outcomes
+    if given.json:
+        with open(given.json, "w") as file:
+            json.dump({"torch": torch_verdicts.release()[1], "worlds": written}, file, indent=1)
     return 1 if worse else 0
 
 
-def differing(outcomes):
-    """Returns the states of "pinned" by the tests that gloo alone passes."""
-    ours = {name: state for name, (state, _) in outcomes["pinned"].items()}
-    passed = [name for name, (state, _) in outcomes["gloo"].items() if state == "passed"]
-    return {name: ours.get(name) for name in passed if ours.get(name) != "passed"}
-
-
-def try_again(world, outcomes, arguments):
-    """Runs what should not differ once more, and takes what comes of it."""
-    names = sorted(set(differing(outcomes)) - set(KNOWN))
-    if not names:
-        return
-    for name in names:
-        said = outcomes["pinned"].get(name, ("", "it did not run"))[1]
-        print(f"== {world} ranks: {name} failed at the first try:")
-        print("\n".join(f"  | {line}" for line in said.splitlines()))
-    again = run("pinned", world, argparse.Namespace(k=names, verbose=arguments.verbose))
-    outcomes["pinned"] |= {name: again[name] for name in names if name in again}
-
-
-def report(world, outcomes, whole):
-    """Prints a world's table; returns how many tests are not as they should be."""
-    for backend, by_name in outcomes.items():
-        counts = Counter(state for state, _ in by_name.values())
-        parts = ", ".join(f"{counts[state]} {state}" for state in ("passed", "failed", "skipped"))
-        print(f"== {world} ranks, {backend}: {parts} of {len(by_name)}")
-        reasons = Counter(reason for state, reason in by_name.values() if state == "skipped")
-        for reason, count in reasons.most_common():
-            print(f"       {count} skipped: {reason}")
-    empty = sum(not by_name for by_name in outcomes.values())
-    return empty + (compare(world, outcomes, whole) if set(outcomes) == {"pinned", "gloo"} else 0)
-
-
-def compare(world, outcomes, whole):
-    """Prints where the two differ; returns how many of these KNOWN does not explain."""
-    differ = differing(outcomes)
-    unknown = set(differ) - set(KNOWN)
-    stale = set(KNOWN) - set(differ) if whole else set()
-    for name, state in sorted(differ.items()):
-        why = KNOWN.get(name, "NOT EXPECTED")
-        print(f"== {world} ranks: gloo passes, pinned {state}: {name} ({why})")
-        if name not in KNOWN and name in outcomes["pinned"]:
-            print("\n".join(f"  | {line}" for line in outcomes["pinned"][name][1].splitlines()))
-    for name in sorted(stale):
-        print(f"== {world} ranks: {name} is listed as known, and does not differ")
-    return len(unknown) + len(stale)
-
-
-def run(backend, world, arguments):
-    """Runs the tests in a fresh interpreter; returns (state, why it is not "passed") by name."""
-    outcomes, written = {}, b""
-    with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("w+b") as log:
-        env = {
-            "BACKEND": backend,
-            "WORLD_SIZE": str(world),
-            "TEMP_DIR": folder,
-            "INIT_METHOD": f"file://{folder}/init",  # else torch leaves out the time-outs
-            "OMP_NUM_THREADS": "1",
-            "DISTRIBUTED_TESTS_DEFAULT_TIMEOUT": str(TIMEOUT_S),
-        }
-        process = subprocess.Popen(
-            [sys.executable, __file__, "--here", *(["-k", *arguments.k] if arguments.k else [])],
-            env=os.environ | env,
-            stdout=subprocess.PIPE,
-            stderr=None if arguments.verbose else log,
-            text=True,
-        )
-        for line in process.stdout:
-            if line.startswith(MARK):
-                name, state, reason = line.removeprefix(MARK).rstrip("\n").split(" ", 2)
-                written, told = Path(log.name).read_bytes(), len(written)
-                if state == "failed":
-                    reason = written[told:].decode(errors="replace")
-                outcomes[name] = state, reason
-                print(f"{world} ranks, {backend}: {name} {state}", flush=True)
-        process.wait()
+def on_cpu(world, given):
+    """Returns the outcomes by backend and name; gloo's as they are kept, where they are."""
+    kept = {} if given.record else torch_verdicts.load(world)
+    names = chosen(
+        kept if torch_verdicts.is_of_this_release() and kept else left_out("gloo", world, given),
+        given,
+    )
+    gloo = {name: kept[name] for name in names if name in kept}
+    gloo |= run("gloo", world, [(name, "gloo") for name in names if name not in kept], given)
+    if given.record:
+        torch_verdicts.save(world, gloo)
+        return {"gloo": gloo}
+    passed = [(name, "gloo") for name in names if gloo[name]["state"] == "passed"]
+    outcomes = {"gloo": gloo}
+    for backend in set(given.backend) - {"gloo"}:
+        outcomes[backend] = run(backend, world, passed, given)
+        try_again(world, backend, outcomes, given)
     return outcomes
 
 
-def suite():
-    """Returns torch's tests as a class, for the backend that the environment names."""
-    backend, os.environ["BACKEND"] = os.environ["BACKEND"], "gloo"
-    import torch
-    from torch.testing._internal.distributed import distributed_test
+def on_gpus(world, given):
+    """Returns the same of the tests that use GPUs, with the gates that torch has for NCCL.
 
-    # The file has been read as gloo's, so that it leaves out no test by the name of the backend.
-    distributed_test.BACKEND = backend
-    import pinnedpg  # noqa: F401  registers the backend where torch has not found it
-
-    if torch.cuda.is_available():
-        raise SystemExit("this runs the CPU tests; hide the GPUs: CUDA_VISIBLE_DEVICES=")
-
-    class TestPinned(
-        distributed_test.TestDistBackend, distributed_test.DistributedTest._DistTestBase
-    ):
-        def setUp(self):
-            super().setUp()
-            self._start_processes(torch.multiprocessing.get_context("fork").Process)
-
-        def run_test(self, test_name, *more):
-            # In a rank's process, which has its group.
-            if test_name.startswith(ASKS_FOR_GLOO):
-                distributed_test.BACKEND = "gloo"
-            return super().run_test(test_name, *more)
-
-    return TestPinned
+    What these leave out and gloo's let through runs with gloo's, but for what passes on CPU.
+    """
+    nccl, gloo = (left_out(gates, world, given) for gates in ("nccl", "gloo"))
+    print(f"ranks start by {given.start}", flush=True)
+    gates = {name: "nccl" for name in chosen(nccl, given) if not nccl[name]}
+    on_cpu_alone = {} if given.k else torch_verdicts.load(world)
+    for name in chosen(gloo, given):
+        if not gloo[name] and on_cpu_alone.get(name, {}).get("state") != "passed":
+            gates.setdefault(name, "gloo")
+    tests = sorted(gates.items(), key=lambda test: test[1]) * given.repeat
+    jobs = max(1, given.jobs // len(given.backend))
+    with ThreadPoolExecutor() as pool:
+        runs = {
+            backend: pool.submit(run, backend, world, tests, given, jobs)
+            for backend in given.backend
+        }
+    outcomes = {backend: done.result() for backend, done in runs.items()}
+    if given.repeat == 1:
+        try_again(world, "pinned", outcomes, given, gates)
+    return outcomes
 
 
-def run_here(arguments):
-    """Runs the tests in this interpreter, and prints what became of each."""
-    for folder in ("barrier", "test_dir"):
-        Path(os.environ["TEMP_DIR"], folder).mkdir(exist_ok=True)
-    tests = suite()
-    for name in sorted(name for name in dir(tests) if name.startswith("test_")):
-        if arguments.k and not any(part in name for part in arguments.k):
-            continue
-        result = unittest.TextTestRunner(verbosity=2).run(unittest.TestSuite([tests(name)]))
-        state = "skipped" if result.skipped else "passed" if result.wasSuccessful() else "failed"
-        reason = result.skipped[0][1].splitlines()[0] if result.skipped else ""
-        print(f"\n{MARK}{name} {state} {reason}", flush=True)
+def chosen(names, given):
+    return [name for name in names if not given.k or any(part in name for part in given.k)]
+
+
+def left_out(gates, world, given):
+    """Returns torch's tests, and why those gates leave them out; "" where they do not."""
+    worker = Worker("gloo", gates, world, given)
+    try:
+        about = worker.open()
+        given.start = about["start"]
+        return about["left out"]
+    finally:
+        worker.close()
+
+
+def run(backend, world, tests, given, jobs=None):
+    """Runs tests, each a name and its gates, in several processes; returns outcomes by name."""
+    waiting = SimpleQueue()
+    for test in tests:
+        waiting.put(test)
+
+    def work():
+        workers, answers = {}, []
+        try:
+            while time.monotonic() < given.end:
+                name, gates = waiting.get_nowait()
+                if gates not in workers:
+                    workers[gates] = Worker(backend, gates, world, given)
+                answers.append((name, workers[gates].run(name)))
+                state, seconds = (answers[-1][1][key] for key in ("state", "seconds"))
+                print(f"{world} ranks, {backend}: {name} {state}, {seconds} s", flush=True)
+        except Empty:
+            pass
+        finally:
+            for worker in workers.values():
+                worker.close()
+        return answers
+
+    jobs = min(jobs or given.jobs, len(tests))
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        done = [pool.submit(work) for _ in range(jobs)]
+    answers = [answer for one in done for answer in one.result()]
+    return {name: merged([one for its, one in answers if its == name]) for name, _ in tests}
+
+
+def merged(answers):
+    """Returns the outcome of a test that ran several times: it has failed if it has failed once."""
+    if not answers:
+        return {"state": "not run", "reason": "the time was over", "log": ""}
+    failures = [answer for answer in answers if answer["state"] == "failed"]
+    if failures and len(answers) > 1:
+        reason = f"{len(failures)} times of {len(answers)}: {failures[0]['reason']}"
+        return failures[0] | {"reason": reason}
+    return answers[0]
+
+
+def try_again(world, backend, outcomes, given, gates=None):
+    """Runs what should not differ once more, alone, and takes what comes of it."""
+    ours = outcomes.get(backend, {})
+    names = [
+        name
+        for name in torch_report.differing(ours, outcomes.get("gloo", {}))
+        if name not in torch_report.KNOWN and "signal" not in ours[name]["reason"]
+    ]
+    for name in names:
+        print(f"== {world} ranks: {name} failed at the first try:")
+        torch_report.show(ours[name])
+    tests = [(name, (gates or {}).get(name, "gloo")) for name in names]
+    ours |= run(backend, world, tests, given, jobs=1)
+
+
+def parsed():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--world", type=int, nargs="+", help="ranks: 2, 3 and 4; with --gpus that many")
+    add("--backend", nargs="+", help="to run: pinned; with --gpus pinned and gloo")
+    add("-k", nargs="*", default=[], help="only tests whose name has one of these")
+    add("--jobs", type=int, help="tests that run at a time, over all backends")
+    add("--repeat", type=int, default=1, help="with --gpus: run each test so often")
+    add("--gpus", type=int, default=0, help="run the tests that use GPUs, on so many")
+    add("--start", choices=["fork", "spawn"], help="how a rank's process starts")
+    add("--limit", type=int, help="seconds after which no test is begun")
+    add("--timeout", type=int, default=60, help="seconds of most tests; some have twice that")
+    add("--record", action="store_true", help="run gloo, and keep what comes of it")
+    add("--json", metavar="FILE", help="write the outcomes")
+    given = parser.parse_args()
+    given.world = given.world or ([given.gpus] if given.gpus else [2, 3, 4])
+    given.backend = given.backend or (["pinned", "gloo"] if given.gpus else ["pinned"])
+    given.jobs = given.jobs or (8 if given.gpus else 3)
+    given.start = given.start or ("auto" if given.gpus else "fork")
+    given.limit = given.limit or (GPU_LIMIT_S if given.gpus else 3600)
+    return given
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--world", type=int, nargs="+", default=[2, 3, 4])
-    parser.add_argument("--backend", nargs="+", default=["pinned", "gloo"])
-    parser.add_argument("-k", nargs="*", default=[], help="only tests whose name has one of these")
-    parser.add_argument("--verbose", action="store_true", help="show what the tests write")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    sys.exit(run_here(given) if given.here else main(given))
+    sys.exit(main(parsed()))
