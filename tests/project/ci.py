@@ -180,6 +180,7 @@ def with_needed(work: list[Job], names: list[str]) -> list[Job]:
 def main(names: list[str]) -> int:
     """Returns the exit status."""
     begun = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ci: was told to end"))  # with a summary
     os.environ.setdefault("PINNEDPG_WERROR", "1")
     slices.pin()
     print(f"ci: {slices.told()}")
