@@ -278,18 +278,10 @@ def test_a_torch_that_is_too_old(monkeypatch, tmp_path):
 
 def test_no_torch_is_one_line(tmp_path):
     """Also where pip isolates a build: there is no torch in its environment."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-S",
-            "-c",
-            f"import sys; sys.path[:0] = ['{ROOT}/tools']\n"
-            "from native.torch_tree import torch_trees\ntorch_trees()",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    code = f"import sys; sys.path[:0] = ['{ROOT}/tools']\n"
+    code += "from native.torch_tree import torch_trees\ntorch_trees()"
+    command = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("pinnedpg: torch 2.11 or newer must be installed")
