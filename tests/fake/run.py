@@ -31,7 +31,7 @@ import durations  # noqa: E402
 import slices  # noqa: E402
 from sessions import TESTS, sessions  # noqa: E402
 
-LONGEST_S = 900
+LONGEST_S = 1800
 SHOWN = 3000
 """How much of what a failed test has said is shown."""
 

@@ -101,7 +101,7 @@ def failures(tests, folder, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=150,
+        timeout=280,
     )
     assert report.exists(), ran.stdout
     found = {}
@@ -112,7 +112,7 @@ def failures(tests, folder, **environment):
     return found, ran.stdout
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("kind", "environment", "tests"), ORDERS)
 def test_an_order_is_needed(kind, environment, tests, tmp_path):
     broken = {"FAKE_CUDA_BREAK": kind, "FAKE_CUDA_TP": "1"} | environment
