@@ -71,7 +71,7 @@ def check(release: str) -> str:
             return done.stdout
 
         run(python, "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", wheel())
-        version = run(python, "-c", "import torch; print(torch.__version__)").strip()
+        version = run(python, "-c", "import torch; print(torch.__version__)").split()[-1]
         said = run(python.parent / "pinnedpg", "version")
         assert f"torch: {version}" in said, said
         assert f"built for torch: {', '.join(SUPPORTED)}" in said or sys.version_info < (3, 11), (
