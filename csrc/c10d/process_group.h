@@ -197,6 +197,7 @@ class ProcessGroupPinned final : public c10d::Backend {
     return c10::make_intrusive<Made>(getRank(), request.op, request.label.name(), sequence_, request.timeout,
                                      std::move(request.outputs));
   }
+  WorkPtr allreduce_sparse_on_gpu(TensorList& tensors, c10d::AllreduceOptions opts);
   WorkPtr exchange_all(Request& request, Regions inputs, Regions outputs, bool even);
   void label_reduction(Request& request, const c10d::ReduceOp& op) const;
   void leave();

@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "base/check.h"
 #include "c10d/process_group.h"
 #include "collective/collectives.h"
+#include "torch_glue/torch_streams.h"
 
 namespace pinnedpg {
 
@@ -95,26 +97,31 @@ class SparseSum {
   int round_ = 0;
 };
 
+void check_sparse(const std::vector<at::Tensor>& tensors, const c10d::AllreduceOptions& opts) {
+  PINNEDPG_CHECK(tensors.size() == 1, "all_reduce: there must be one sparse tensor; got ", tensors.size());
+  const at::Tensor& tensor = tensors[0];
+  PINNEDPG_CHECK(tensor.is_sparse() && (tensor.device().is_cpu() || tensor.device().type() == gpu_type()),
+                 "all_reduce: a sparse tensor must be of layout ", at::kSparse, " and on the CPU or a GPU; got layout ",
+                 tensor.layout(), " on ", tensor.device(), ". Call .to_dense() first");
+  PINNEDPG_CHECK(!tensor.is_view() || tensor.is_complex() == tensor._base().is_complex(),
+                 "all_reduce: a sparse tensor must be real: torch hands over its own view of a complex one, to which "
+                 "no element can be added. Call .to_dense() first");
+  PINNEDPG_CHECK(opts.reduceOp.op_ == c10d::ReduceOp::SUM,
+                 "all_reduce: the op for sparse tensors must be SUM. Call .to_dense() first, or divide the sum");
+  PINNEDPG_CHECK(has_sum(tensor.scalar_type()), "all_reduce: torch must add up sparse tensors of the type; got torch.",
+                 dtype_text(dtype_label(tensor.scalar_type())), ". Call .to_dense() first");
+}
+
 }  // namespace
 
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_sparse(TensorList& tensors,
                                                                  const c10d::AllreduceOptions& opts) {
   return guarded([&] {
+    check_sparse(tensors, opts);
+    if (!tensors[0].device().is_cpu()) return allreduce_sparse_on_gpu(tensors, opts);
+    const at::Tensor& tensor = tensors[0];
     auto call =
         request(CallKind::kAllReduce, c10d::OpType::_ALLREDUCE_SPARSE, "pinned:all_reduce", opts.timeout, opts.asyncOp);
-    PINNEDPG_CHECK(tensors.size() == 1, "all_reduce: there must be one sparse tensor; got ", tensors.size());
-    const at::Tensor& tensor = tensors[0];
-    PINNEDPG_CHECK(tensor.is_sparse() && tensor.device().is_cpu(), "all_reduce: a sparse tensor must be of layout ",
-                   at::kSparse, " and on the CPU; got layout ", tensor.layout(), " on ", tensor.device(),
-                   ". Call .to_dense() first");
-    PINNEDPG_CHECK(!tensor.is_view() || tensor.is_complex() == tensor._base().is_complex(),
-                   "all_reduce: a sparse tensor must be real: torch hands over its own view of a complex one, to which "
-                   "no element can be added. Call .to_dense() first");
-    PINNEDPG_CHECK(opts.reduceOp.op_ == c10d::ReduceOp::SUM,
-                   "all_reduce: the op for sparse tensors must be SUM. Call .to_dense() first, or divide the sum");
-    PINNEDPG_CHECK(has_sum(tensor.scalar_type()),
-                   "all_reduce: torch must add up sparse tensors of the type; got torch.",
-                   dtype_text(dtype_label(tensor.scalar_type())), ". Call .to_dense() first");
     call.tensors.input(tensor._values());  // the type
     label_reduction(call, opts.reduceOp);
     call.label.count = static_cast<uint64_t>(tensor.numel());
@@ -125,6 +132,25 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_sparse(TensorList& ten
         call, [sum](const Geometry&, int, Memory* memory) { return sum->tell(memory); },
         [sum](Call::Legs& legs) { return sum->next(legs); });
   });
+}
+
+/// Sums on the CPU, as gloo does. The host waits for the GPU and for the ranks: how many elements the sum has is known
+/// only then, and torch needs it to allocate them.
+ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_sparse_on_gpu(TensorList& tensors,
+                                                                        c10d::AllreduceOptions opts) {
+  const bool async = std::exchange(opts.asyncOp, false);
+  TensorList sums{tensors[0].cpu()};
+  if (const auto work = allreduce_sparse(sums, opts)) work->wait();
+  {
+    const c10::InferenceMode as_the_tensor(tensors[0].is_inference());
+    const at::NoGradGuard off;
+    tensors[0].copy_(sums[0]);  // returns once it is done
+  }
+  if (!async) return nullptr;
+  auto work = c10::make_intrusive<WorkPinned>(getRank(), c10d::OpType::_ALLREDUCE_SPARSE, "all_reduce", sequence_,
+                                              opts.timeout, tensors);
+  work->complete(nullptr);
+  return work;
 }
 
 }  // namespace pinnedpg
