@@ -10,6 +10,7 @@ import ranks
 import torch
 import torch.distributed as dist
 from default_device import ON_GPU
+from worker import Setup
 
 LAUNCHERS = ["processes", "threads"]
 
@@ -31,7 +32,9 @@ def thousands(count):
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_thousands_outstanding(launcher):
-    assert all(ranks.run(thousands, 2, 3000, launcher=launcher))
+    limit_s = limits.patient(30.0)  # each has threads of its own on a fake GPU
+    setup = Setup(timeout_s=limit_s / 2)
+    assert all(ranks.run(thousands, 2, 3000, launcher=launcher, setup=setup, timeout_s=limit_s))
 
 
 def large_both_ways(count):
