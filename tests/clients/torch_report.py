@@ -6,7 +6,6 @@ from collections import Counter
 
 KNOWN = {
     "test_ddp_logging_data_cpu": "DDP's log names every backend from outside of torch 'custom'",
-    "test_ddp_logging_data_gpu": "the same",
     "test_monitored_barrier_gloo": "dist.monitored_barrier asks for gloo by its name",
     "test_monitored_barrier_gloo_subgroup": "the same",
     "test_monitored_barrier_gloo_rank_0_timeout": "a time-out of 0 is the group's, for us",
