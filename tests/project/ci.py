@@ -29,6 +29,7 @@ import slices  # noqa: E402
 
 LIMIT_S = 90 * 60
 WHOLE_LIMIT_S = 5 * 60 * 60  # of all slices
+GRACE_S = 20
 FOLDER = ROOT / "build" / "ci"
 TABLE = ROOT / "build" / "ci-durations.tsv"
 SHOWN = {True: 12, False: 300}
@@ -87,6 +88,15 @@ class Job:
         print(f"ci: {self.name} {state} after {self.took:.0f} s; the end of {self.log()}:")
         print(*(f"  {line}" for line in shown), sep="\n", flush=True)
 
+    def break_off(self) -> None:
+        """Asks it to end, which pytest does with what it has found until now."""
+        try:
+            os.killpg(self.process.pid, signal.SIGINT)
+            self.process.wait(GRACE_S)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            pass
+        self.end("failed")
+
     def log(self) -> Path:
         """Returns the file that it writes to."""
         return FOLDER / f"{self.name}.log"
@@ -103,7 +113,7 @@ def jobs() -> list[Job]:
     """Returns the jobs, in the order in which they begin where they can."""
     run, pytest = [PYTHON, "tests/run"], [PYTHON, "-m", "pytest"]
     sanitizers, fake = "tests/engine/test_sanitizers.py", "tests/fake"
-    here = ["-m", "not exhaustive", f"--ignore={sanitizers}", f"--ignore={fake}"]
+    here = ["-v", "-m", "not exhaustive", f"--ignore={sanitizers}", f"--ignore={fake}"]
     pip = [PYTHON, "-m", "pip", "install", "-q"]
     pytest += [sanitizers, "-m", "slow", "-k"]
     built = ("install",)
@@ -138,7 +148,7 @@ def run(work: list[Job], limit_s: float = LIMIT_S) -> bool:
         running = [job for job in work if job.state == "running"]
         for job in running:
             if time.monotonic() > deadline:
-                job.end("failed")
+                job.break_off()
             elif (status := job.process.poll()) is not None:
                 job.end("failed" if status else "passed")
         for job in work:
@@ -191,7 +201,7 @@ def main(names: list[str]) -> int:
     finally:
         for job in work:
             if job.state == "running":
-                job.end("failed")
+                job.break_off()
         summary(work, time.monotonic() - begun)
     return 0 if passed else 1
 
