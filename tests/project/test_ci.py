@@ -77,7 +77,7 @@ def test_a_job_that_hangs_ends_with_what_it_has_started(ci):
     assert not ci.run(work, limit_s=2.0)
     assert time.monotonic() - began < 60
     assert [one.state for one in work] == ["failed", "left out"]
-    child = int(work[0].log().read_text())
+    child = int(work[0].log().read_text().splitlines()[0])
     stat = launch.Path(f"/proc/{child}/stat")
     assert not stat.exists() or ") Z " in stat.read_text()
 
