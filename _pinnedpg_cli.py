@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         "pinnedpg",
         description="Benchmark and inspect pinnedpg, a backend of torch.distributed.",
-        epilog="`python -m pinnedpg` is the same command, also under torchrun.",
+        epilog="`python -m pinnedpg` is equivalent. With torchrun: torchrun ... -m pinnedpg bench",
     )
     commands = made.add_subparsers(dest="command", metavar="command", required=True)
     commands.add_parser("bench", help=BENCH, add_help=False)
@@ -81,9 +81,9 @@ def parser() -> argparse.ArgumentParser:
     add("--nbytes", type=int, metavar="N", help="bytes of one tensor (default: 1048576)")
     add("--slot-bytes", type=int, metavar="N", help="bytes of one slot (default: 131072)")
     add("--depth", type=int, metavar="N", help="slots of each rank (default: 16)")
-    add("--one-shot-bytes", type=int, metavar="N", help="all_reduce takes one exchange up to here")
+    add("--one-shot-bytes", type=int, metavar="N", help="largest all_reduce in one exchange")
     add("--calls", type=int, metavar="N", help="number of calls in a row (default: 1)")
-    add("--one-lane", dest="two_lanes", action="store_false", help="puts and gets on one lane")
+    add("--one-lane", dest="two_lanes", action="store_false", help="use one lane for puts and gets")
     add("--full", action="store_true", help="print every event")
     return made
 

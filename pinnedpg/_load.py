@@ -36,7 +36,7 @@ def load() -> None:
     error = _import(path)
     if error is not None:
         built_for = releases().get(minor, "(unknown)")
-        versions = f"built for torch {built_for}, and torch {torch.__version__} runs"
+        versions = f"built for torch {built_for}; torch {torch.__version__} is running"
         said = f"pinnedpg: {path.name} must load; got {error} ({versions}). {BUILD}"
         raise ImportError(said, name="pinnedpg")
 
@@ -72,12 +72,12 @@ def minor_release(version: str) -> str:
 def _explain_missing(minor: str) -> str:
     found = sorted(path.name for path in FOLDER.glob("_C_torch*.so"))
     if not found:
-        return f"the extension must be built; got none in {FOLDER}"
+        return f"the extension must be built; found no extension module in {FOLDER}"
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     if not any(name.endswith(suffix) for name in found):
-        return f"the extension must be built for the Python that runs; got {', '.join(found)}"
+        return f"the extension must be built for the running Python; got {', '.join(found)}"
     have = ", ".join(releases()) or ", ".join(found)
     return (
-        "the extension must be built for the torch that runs; "
-        f"got modules for torch {have}, and torch {torch.__version__} runs"
+        f"the extension must be built for the running torch {torch.__version__}; "
+        f"got modules for torch {have}"
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
-# torch is there when the wheel is used, and loads what it needs of CUDA.
+# Not bundled: torch is installed beside the wheel, and loads the CUDA libraries that it needs.
 EXCLUDED = ("libtorch*.so", "libc10*.so", "libcuda*", "libnv*")
 MOST_BYTES = 60_000_000
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "torch-headers"
 RELEASES = ("2.11", "2.12", "2.13", "2.14", "2.15")
 KEPT = re.compile(r"torch/(version\.py|include/.*)")
-# Whatever this machine constrains pip to otherwise.
+# Ignores the user's pip constraints, which may pin another torch.
 ENVIRONMENT = {**os.environ, "PIP_CONSTRAINT": os.devnull}
 
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) 2026 The pinnedpg authors
-// The sum of sparse tensors: each rank gathers all elements, and adds up those of the same place.
+// all_reduce of sparse tensors: each rank gathers the elements of all ranks, and sums those with equal indices.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -18,7 +18,7 @@ using collectives::Seat;
 
 namespace {
 
-/// Equal where the tensors can be added.
+/// Returns a hash of the shape, which is equal for tensors that can be added.
 uint64_t hash_shape(const at::Tensor& tensor) {
   uint64_t hash = static_cast<uint64_t>(tensor.sparse_dim());
   for (const int64_t size : tensor.sizes()) hash = (hash ^ static_cast<uint64_t>(size)) * 0xff51afd7ed558ccd;
@@ -42,7 +42,7 @@ class SparseSum {
         shape_(hash_shape(tensor_)),
         counts_(static_cast<size_t>(seat.world_size)) {}
 
-  /// Reads the tensor, now that it is the call's turn; all learn how many elements each rank has.
+  /// Reads the tensor when the call starts, and gathers the number of elements of each rank.
   Call::Leg tell(Memory* memory) {
     const c10::InferenceMode as_the_tensor(tensor_.is_inference());
     const at::NoGradGuard off;
@@ -57,7 +57,7 @@ class SparseSum {
     return collectives::all_gather(seat_.in(memory), counts[static_cast<size_t>(seat_.rank)], counts);
   }
 
-  /// Indices, then values; then the sum is the tensor's.
+  /// Gathers the indices, then the values, and then writes the sum to the tensor.
   bool next(Call::Legs& legs) {
     if (++round_ == 1) return gather(indices_, legs);
     if (round_ == 2) return gather(values_, legs);
@@ -108,7 +108,7 @@ void check_sparse(const std::vector<at::Tensor>& tensors, const c10d::AllreduceO
                  "no element can be added. Call .to_dense() first");
   PINNEDPG_CHECK(opts.reduceOp.op_ == c10d::ReduceOp::SUM,
                  "all_reduce: the op for sparse tensors must be SUM. Call .to_dense() first, or divide the sum");
-  PINNEDPG_CHECK(has_sum(tensor.scalar_type()), "all_reduce: torch must add up sparse tensors of the type; got torch.",
+  PINNEDPG_CHECK(has_sum(tensor.scalar_type()), "all_reduce: torch must sum sparse tensors of the dtype; got torch.",
                  dtype_text(dtype_label(tensor.scalar_type())), ". Call .to_dense() first");
 }
 
@@ -134,8 +134,8 @@ ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_sparse(TensorList& ten
   });
 }
 
-/// Sums on the CPU, as gloo does. The host waits for the GPU and for the ranks: how many elements the sum has is known
-/// only then, and torch needs it to allocate them.
+/// Sums on the CPU, as gloo does. The host waits for the GPU and for the other ranks, even with asyncOp: torch needs
+/// the number of elements to allocate the result, and that number is not known before.
 ProcessGroupPinned::WorkPtr ProcessGroupPinned::allreduce_sparse_on_gpu(TensorList& tensors,
                                                                         c10d::AllreduceOptions opts) {
   const bool async = std::exchange(opts.asyncOp, false);

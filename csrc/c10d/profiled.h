@@ -9,11 +9,11 @@
 
 namespace pinnedpg {
 
-/// Shows torch's profilers a call while this lives, which is on the thread of its caller and until the call returns: a
-/// work may end after the profiler that saw it begin, on a thread that the profiler knows nothing of.
+/// Records a call for torch's profilers during this object's lifetime: on the calling thread, until the call returns. A
+/// Work may complete on another thread, after the profiler that recorded its start has been destroyed.
 class Profiled {
  public:
-  /// Asks torch to record only where someone listens: that allocates.
+  /// Records only if a profiler is active, since recording allocates.
   Profiled(const char* title, const std::vector<at::Tensor>& inputs) {
     if (at::hasCallbacks()) begin(title, inputs);
   }
@@ -21,7 +21,7 @@ class Profiled {
  private:
   void begin(const char* title, const std::vector<at::Tensor>& inputs);
 
-  std::vector<c10::IValue> inputs_;  ///< listeners see these until the end
+  std::vector<c10::IValue> inputs_;  ///< callbacks may read these until the record ends
   std::optional<at::RecordFunction> record_;
 };
 

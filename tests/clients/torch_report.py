@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""What `torch_suite` prints: counts, and where a backend fails what torch's own pass."""
+"""The report of `torch_suite`: counts, and tests that only torch's own backends pass."""
 
 from collections import Counter
 

@@ -7,14 +7,14 @@
     tests/clients/torch_suite.py --record [--world 2 3 4]
     tests/clients/torch_suite.py --gpus 2 [-k SUBSTRING ...] [--repeat N] [--json FILE]
 
-On CPU "pinned" runs what gloo passes. A file for each minor release of torch says what that is
-(`gloo_verdicts`; --record writes it); without one gloo runs first. With --gpus all backends run,
-side by side, the tests that use GPUs, with as many ranks.
+On CPU "pinned" runs the tests that gloo passes. `gloo_verdicts` lists them in one file per minor
+release of torch; --record writes it. If there is no file, gloo runs first. With --gpus N all
+backends run the tests that use GPUs, in parallel, with N ranks.
 
-Prints counts, and every test that gloo passes and "pinned" does not, with what it wrote. Such a
-test is tried once more, alone, unless a signal has ended it: deadlines pass on a busy machine. The
-exit status is 1 if "pinned" fails one that gloo passes and that KNOWN does not name, or passes one
-that KNOWN names, or if no test ran. Needs the package expecttest, as torch's tests do.
+Prints counts, and every test that gloo passes and "pinned" does not, with its output. Such a test
+is retried once, alone, since deadlines may expire on a busy machine; not if a signal ended it. The
+exit status is 1 if "pinned" fails a test that gloo passes and KNOWN does not list, if it passes a
+test that KNOWN lists, or if no test ran. Needs the package expecttest, as torch's tests do.
 """
 
 import argparse
@@ -68,9 +68,9 @@ def on_cpu(world, given):
 
 
 def on_gpus(world, given):
-    """Returns the same of the tests that use GPUs, with the gates that torch has for NCCL.
+    """Returns the outcomes of the tests that use GPUs, with torch's skip conditions for NCCL.
 
-    What these leave out and gloo's let through runs with gloo's, but for what passes on CPU.
+    Tests that only those skip run with the ones for gloo, unless gloo passes them on CPU.
     """
     nccl, gloo = (left_out(gates, world, given) for gates in ("nccl", "gloo"))
     print(f"ranks start by {given.start}", flush=True)

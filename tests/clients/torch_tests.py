@@ -2,9 +2,9 @@
 # Copyright (c) 2026 The pinnedpg authors
 """torch's own DistributedTest as a class, and the process that runs its tests one after the other.
 
-`torch_suite` starts that process. The environment says for which backend (SUITE_BACKEND) and whose
-gates the tests have (SUITE_READ_AS): torch leaves tests out by the backend's name, as it is while
-the file is read. Ranks that are spawned import this module, and find the same there.
+`torch_suite` starts that process. SUITE_BACKEND names the backend under test, and SUITE_READ_AS the
+backend whose skip conditions apply: torch evaluates them by name when its test module is imported.
+Spawned ranks import this module with the same environment.
 """
 
 import json

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""What gloo makes of torch's own tests on CPU: a file for each minor release of torch.
+"""Gloo's results for torch's own tests on CPU, one file per minor release of torch.
 
-By world size it has the names of those that gloo passes and fails, and by the reason of those that
-are skipped. `torch_suite.py --record` writes it.
+For each world size, a file lists the tests that gloo passes, the tests that it fails, and the
+skipped tests by reason. `torch_suite.py --record` writes it.
 """
 
 import json

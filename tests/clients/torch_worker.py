@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""A process of `torch_tests`, which runs torch's tests for one backend: started, asked, ended."""
+"""Starts a `torch_tests` process, sends it test names, reads the results, and ends it."""
 
 import contextlib
 import json

@@ -5,8 +5,8 @@
 
     python tests/fake/build.py          # then: PYTHONPATH=build/fake python ...
 
-In it, CPU tensors take the way of CUDA tensors. It is one library, which holds the engine too: what
-is replaced lies on both sides. Only what has changed is compiled and linked again.
+In that extension, CPU tensors take the code path of CUDA tensors. The engine is linked into it,
+because the fake replaces files of both libraries. Only changed files are recompiled.
 """
 
 import os

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Runs all of the way of CUDA tensors but CUDA itself, on a GPU of host threads (tests/fake).
+"""Tests the CUDA code path, except CUDA itself, on a GPU simulated by host threads (tests/fake).
 
     make test-fake                      # or, with what is built:
     python tests/fake/run.py            # all sessions of tests/fake/sessions.py

@@ -2,9 +2,9 @@
 # Copyright (c) 2026 The pinnedpg authors
 """Which tests run on which fake GPU: sessions of pytest, as data.
 
-An environment holds for a whole session, since the fake reads it once. What is slow and much alike
-(shapes, few queues for all streams, random raw calls, clients) is cut in four, of which a commit
-runs one: the next three run the rest (tests/support/slices.py).
+The fake GPU reads its environment variables once, so each session has its own. Slow and similar
+tests (shapes, few queues for all streams, random raw calls, clients) are divided into four slices;
+a commit runs one, and the next three commits run the others (tests/support/slices.py).
 """
 
 import dataclasses

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""All that CI checks, as jobs that run side by side where none needs another. Called by .ci/run.
+"""Runs the CI jobs, independent ones in parallel. Called by .ci/run.
 
-    tests/project/ci.py [JOB ...]     with the jobs that these need; else all
+    tests/project/ci.py [JOB ...]     these jobs and their prerequisites; by default all jobs
 
-Style and layers are looked at before anything compiles. Each job writes build/ci/<job>.log, whose
-end is shown. A job that fails does not stop the others, but those that need it. The durations of
-all jobs and tests go into build/ci-durations.tsv; what took the most ends the log. The exit status
-is 0 only if every job passed. It needs nothing but Python.
+The style job runs before anything is compiled. Each job writes build/ci/<job>.log, and the end of
+that log is printed. If a job fails, the jobs that depend on it are skipped and the others continue.
+The durations of all jobs and tests are written to build/ci-durations.tsv; the slowest are printed
+last. The exit status is 0 only if every job passed. The script needs only Python.
 """
 
 import dataclasses
@@ -76,7 +76,7 @@ class Job:
             )
 
     def end(self, state: str) -> None:
-        """Keeps what came of it, ends what it has left running, and shows the end of its log."""
+        """Records the result, kills remaining processes, and prints the end of the log."""
         self.state, self.took = state, time.monotonic() - self.began
         try:
             os.killpg(self.process.pid, signal.SIGKILL)

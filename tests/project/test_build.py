@@ -61,7 +61,7 @@ def note(package: Path, **releases: str) -> None:
 
 
 def test_never_built(package):
-    assert f"must be built; got none in {package}." in import_error(package)
+    assert f"must be built; found no extension module in {package}." in import_error(package)
 
 
 def test_built_for_other_torch_releases(package):
@@ -70,13 +70,13 @@ def test_built_for_other_torch_releases(package):
     (package / extension_name("2_15")).write_bytes(b"")
     note(package, torch2_11="2.11.0+cu126", torch2_15="2.15.0")
     error = import_error(package)
-    assert "got modules for torch 2.11, 2.15, and torch 2.13.0+cpu runs" in error
+    assert "for the running torch 2.13.0+cpu; got modules for torch 2.11, 2.15" in error
 
 
 def test_built_for_another_python(package):
     (package / "_C_torch2_13.cpython-30-x86_64-linux-gnu.so").write_bytes(b"")
     error = import_error(package)
-    assert "for the Python that runs; got _C_torch2_13.cpython-30-x86_64-linux-gnu.so" in error
+    assert "for the running Python; got _C_torch2_13.cpython-30-x86_64-linux-gnu.so" in error
 
 
 @pytest.mark.parametrize("version", ["2.13.0", "2.13.1+cu130"])
@@ -86,7 +86,7 @@ def test_extension_that_does_not_load(package, version):
     note(package, torch2_13=version)
     error = import_error(package)
     assert "must load; got" in error
-    assert f"built for torch {version}, and torch 2.13.0+cpu runs" in error
+    assert f"built for torch {version}; torch 2.13.0+cpu is running" in error
 
 
 def test_import_leaves_cuda_alone():

@@ -88,7 +88,7 @@ def test_a_package_that_does_not_load_is_one_line(program, tmp_path):
     command = [sys.executable, "-S", "-m", program, "version"]  # -S: see test_build.py
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "pinnedpg: the extension must be built; got none in " in done.stderr
+    assert "pinnedpg: the extension must be built; found no extension module in " in done.stderr
     assert done.stderr.count("\n") == 1
     assert ("torch: 2.13.0+cpu\n" in done.stdout) == (program == "_pinnedpg_cli")
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RELEASES = ["2.11.0", "2.13.0", "newest"]
 TABLE = re.compile(r"(?<=<!-- versions -->\n).*?(?=<!-- end of versions -->)", re.DOTALL)
 HEAD = "| torch | passed | at a second try | failed | skipped | took |\n" + 6 * "|---" + "|\n"
-# The release that is asked for, whatever this machine constrains pip to otherwise.
+# Ignores the user's pip constraints, which may pin another torch.
 ENVIRONMENT = {**os.environ, "PIP_CONSTRAINT": os.devnull, "PINNEDPG_WERROR": "1"}
 TIMEOUT_S = 3600.0
 

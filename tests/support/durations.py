@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Writes down how long each test took, and says at the end of a run which took the most.
+"""Records the duration of each test, and reports the slowest tests at the end of a run.
 
-A run writes build/durations/<part>.tsv, where PINNEDPG_PART names it (or it is "tests"): a line for
-each test, with seconds, part and id. .ci/run puts those of all its parts into one file.
+A run writes build/durations/<part>.tsv; PINNEDPG_PART names the part (default: "tests"). Each line
+has the seconds, the part and the id of one test. .ci/run merges the files of all its parts.
 """
 
 import collections

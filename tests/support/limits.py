@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Limits of time in tests: each says what its time is for, and allows for the machine.
+"""Time limits for tests, scaled to the load of the machine.
 
-A limit is what a quiet machine keeps with ease. Where others compute on the same cores it is longer
-by as much as they slow down a busy loop; that is measured where a limit is passed, so a test that
-keeps it costs nothing. PINNEDPG_PATIENCE is a factor to take instead.
+A limit is generous on an idle machine. If a test exceeds its limit, a busy loop measures how much
+other processes slow it down, and the limit is multiplied by that factor. A test within its limit
+measures nothing. PINNEDPG_PATIENCE sets the factor instead.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def in_time(seconds: float, limit_s: float, what_for: str) -> bool:
         return True
     slow = slowness()
     assert seconds < limit_s * slow, (
-        f"took {seconds:.2f} s; may take {limit_s:g} s ({what_for}), and {slow:.1f} times that now"
+        f"took {seconds:.2f} s; the limit is {limit_s:g} s ({what_for}), times {slow:.1f} for load"
     )
     return True
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The pinnedpg authors
-"""Chooses what of the soak tests runs: a quarter by the commit, so that four commits run them all.
+"""Chooses which quarter of the soak tests a commit runs, so that four commits run all of them.
 
 PINNEDPG_SOAK is `all`, or the number of a slice; without it a commit's slice is the number of its
 ancestors, so the next commit has the next one. PINNEDPG_SEED is where random programs begin;
@@ -94,7 +94,7 @@ def told() -> str:
     now, begin = number(), seed()
     which = "all" if now is None else f"slice {now} of {SLICES}"
     again = f"PINNEDPG_SOAK={'all' if now is None else now} PINNEDPG_SEED={begin}"
-    return f"soak: {which}, seed {begin}; the same again: {again}"
+    return f"soak: {which}, seed {begin}; to reproduce: {again}"
 
 
 def pin() -> None:

@@ -2,9 +2,9 @@
 # Copyright (c) 2026 The pinnedpg authors
 """The libraries of the package.
 
-`libpinnedpg.so`, the engine, knows nothing of torch but header-only vector types. Each module
-`_C_torch<minor>` is c10d's door and the raw API's for one torch release; it links to the engine and
-to empty stand-ins for torch's libraries, which are loaded already when the module is imported.
+The engine, `libpinnedpg.so`, uses nothing of torch except its header-only vector types. Each
+extension module `_C_torch<minor>` contains the ProcessGroup and the raw API for one torch release.
+It is linked to the engine and to empty stub libraries in place of torch's, which are loaded before.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from native.torch_tree import TorchTree, torch_trees
 
 CSRC = Path("csrc")
 ENGINE = ("base", "memory", "device", "collective")
-# How many files of a folder are compiled at once; one of the others, since tests replace some.
+# How many files of a folder form one translation unit; 1 elsewhere, since tests replace some.
 BATCHES = {"": 3, "base": 6, "memory": 6, "collective": 5, "c10d": 5, "tp": 5}
 TORCH_LIBRARIES = ("libc10.so", "libtorch_cpu.so", "libtorch.so", "libtorch_python.so")
 
@@ -88,7 +88,7 @@ class Build:
         return Built(files, release, targets, {tree.minor: tree.version for tree in self.trees})
 
     def _kernel(self, source: Path) -> Path:
-        # A place for each set of GPUs: a wheel's kernels leave those of a build for this machine.
+        # One directory per set of GPUs, so that building a wheel keeps the local build's kernels.
         directory = self.directory / f"kernels-{'-'.join(self.nvcc.targets())}"
         return self.graph.compile(source, directory / f"{source.name}.o", self.nvcc.command())
 
@@ -204,9 +204,9 @@ def door_sources() -> list[Path]:
 
 
 def batches(names: list[Path]) -> list[list[Path]]:
-    """Returns the files in lists; those of a list are compiled at once, and share headers.
+    """Groups the files into batches; each batch is one translation unit and parses headers once.
 
-    The longer the lists, the longer the build takes after a change in one file.
+    Larger batches make an incremental build after a change in one file slower.
     """
     made = []
     for folder in sorted({name.parent for name in names}):
@@ -217,7 +217,7 @@ def batches(names: list[Path]) -> list[list[Path]]:
 
 
 def object_name(names: list[Path]) -> str:
-    """Returns where below a directory of objects a batch's lies."""
+    """Returns the path of a batch's object file, relative to the object directory."""
     if len(names) == 1:
         return f"{names[0]}.o"
     return f"{names[0].with_suffix('')}_to_{names[-1].stem}.o"

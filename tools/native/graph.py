@@ -28,7 +28,7 @@ def _escaped(path: Path | str) -> str:
 
 
 class Graph:
-    """What is to be built, in the order that ninja begins with."""
+    """The build statements of one ninja file."""
 
     def __init__(self, directory: Path):
         """Keeps the ninja file and its log in `directory`."""

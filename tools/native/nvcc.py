@@ -11,14 +11,14 @@ from pathlib import Path
 
 from native.settings import compiler, fail, launcher, optimisation
 
-# One per major: code for 8.0 also runs on 8.6 and 8.9. The newest one's PTX goes in too, for what
-# comes later.
+# The lowest of each family: code for 8.0 also runs on 8.6 and 8.9. PTX for the newest one is added
+# for later GPUs.
 ARCHITECTURES = ("70", "75", "80", "90", "100", "120")
 CAPABILITIES = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
 
 
 class Nvcc:
-    """One nvcc; asking it starts it a few times."""
+    """An installed nvcc. The constructor runs it three times."""
 
     def __init__(self, path: str):
         """Asks the nvcc at `path` for its release, directory and architectures."""
