@@ -22,37 +22,39 @@ endif
 # A folder's own time changes when a file in it comes or goes.
 SOURCES := $(shell find csrc tools/native -name __pycache__ -prune -o \( -type d -o -type f \) -print) setup.py
 # A build for another torch, or with other settings, is out of date.
-TORCH_IS := $(shell $(PY) -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null)
-SETTINGS := $(shell echo '$(PINNEDPG_CUDA)|$(PINNEDPG_WERROR)|$(PINNEDPG_SANITIZE)|$(PINNEDPG_TORCH_TREES)|$(TORCH_CUDA_ARCH_LIST)|$(CUDA_HOME)|$(CXX)|$(CXXFLAGS)|$(LDFLAGS)' | cksum | cut -d' ' -f1)
+ASK_TORCH := import importlib.metadata as m, sys; print(m.version("torch"), sys.implementation.cache_tag, sep="-")
+TORCH_IS := $(shell $(PY) -c '$(ASK_TORCH)' 2>/dev/null)
+SETTINGS := $(shell echo '$(PINNEDPG_CUDA)|$(PINNEDPG_WERROR)|$(PINNEDPG_SANITIZE)|$(PINNEDPG_TORCH_TREES)|$(TORCH_CUDA_ARCH_LIST)|$(CUDA_HOME)|$(CXX)|$(CPPFLAGS)|$(CXXFLAGS)|$(LDFLAGS)' | cksum | cut -d' ' -f1)
 BUILT := build/made-$(or $(TORCH_IS),new)-$(SETTINGS)
-INSTALLED := $(BUILT)-installed
-CLIENTS := $(BUILT)-clients
-LINT := build/lint
+INSTALLED := build/installed-$(or $(TORCH_IS),new)
+CLIENTS := $(INSTALLED)-clients
+LINT := $(if $(ENVIRONMENT),.venv/.lint,build/lint-$(shell echo $(PY) | cksum | cut -d' ' -f1))
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh')
 # Its scripts, found without an activated environment.
 TOOL = "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("scripts"))')"/
 
 .PHONY: demo test test-fake build wheel wheel-test clients lint format tsan clean tools style environment types compile
 .SILENT:
+.NOTPARALLEL: # ninja and pip use all cores by themselves
 
-demo: $(INSTALLED)
+demo: build
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m torch.distributed.run --standalone --nproc-per-node 2 examples/ddp_digits.py
 	$(PY) examples/tensor_parallel.py
 
-test: $(INSTALLED)
+test: build
 	$(PY) tests/run $(PYTEST_ARGS)
 
 # Tests the CUDA code path on a GPU simulated by host threads (a few minutes). SESSIONS chooses from tests/fake/sessions.py.
-test-fake: $(INSTALLED)
+test-fake: build
 	$(PY) tests/fake/run.py $(SESSIONS)
 
-build: $(INSTALLED)
+build: $(BUILT) $(INSTALLED)
 
 # The libraries of tests/libraries and docs/recipes.md, which are skipped without them.
 clients: $(CLIENTS)
 
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/.made: | $(VENV)
 	.venv/bin/python -m pip install -q --no-deps --retries 1 '$(TORCH)' $(addprefix --extra-index-url ,$(TORCH_INDEX))
@@ -65,14 +67,14 @@ $(BUILT): $(ENVIRONMENT) $(SOURCES)
 	  $(PY) -m pip install -q 'setuptools>=77' ninja
 	$(PY) setup.py -q build_ext --inplace
 	mkdir -p $(@D) && rm -f $(@D)/made-* && touch $@
-	touch "build/made-$$($(PY) -c 'import importlib.metadata as m; print(m.version("torch"))')-$(SETTINGS)"
+	touch "build/made-$$($(PY) -c '$(ASK_TORCH)')-$(SETTINGS)"
 
 # Builds nothing more: the package in the tree is what is installed.
-$(INSTALLED): $(BUILT) pyproject.toml
+$(INSTALLED): $(ENVIRONMENT) pyproject.toml | $(BUILT)
 	$(PY) -m pip install -q 'setuptools>=77' wheel ninja
 	$(PY) -m pip install -q --no-build-isolation -e '.[test]'
-	touch $@
-	touch "build/made-$$($(PY) -c 'import importlib.metadata as m; print(m.version("torch"))')-$(SETTINGS)-installed"
+	rm -f build/installed-* && touch $@
+	touch "build/installed-$$($(PY) -c '$(ASK_TORCH)')"
 
 # pinnedpg is already installed: this installs only the packages of its extra `clients`.
 $(CLIENTS): $(INSTALLED) pyproject.toml

@@ -16,7 +16,7 @@ import setuptools
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-sys.path.append(str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT / "tools"))
 
 from native.extension import Build  # noqa: E402
 from native.torch_tree import torch_trees  # noqa: E402

@@ -35,7 +35,8 @@ def build(folder: str) -> Path:
         ).stdout.strip()
     )
     environment = {"TORCH_CUDA_ARCH_LIST": "All", **os.environ, "PINNEDPG_TORCH_TREES": named}
-    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
+    for leftover in (ROOT / "build").glob("lib*"):
+        shutil.rmtree(leftover)
     command = [sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, "-w", folder, str(ROOT)], check=True, env=environment)
     (wheel,) = Path(folder).glob("*.whl")

@@ -61,10 +61,15 @@ def _made(folder: Path) -> Path:
 def _download(release: str, folder: str) -> bool:
     pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-cache-dir"]
     only = ["--only-binary=:all:", "-d", folder, f"torch=={release}.*"]
-    done = subprocess.run([*pip, *only], env=ENVIRONMENT, stdout=sys.stderr)
-    if done.returncode != 0:
-        print(f"torch_headers: no wheel of torch {release} for this Python", file=sys.stderr)
-    return done.returncode == 0
+    done = subprocess.run(
+        [*pip, *only], env=ENVIRONMENT, stdout=sys.stderr, stderr=subprocess.PIPE, text=True
+    )
+    if done.returncode == 0:
+        return True
+    if "No matching distribution" not in done.stderr:  # the network, the disk
+        sys.exit(f"torch_headers: cannot download torch {release}:\n{done.stderr}")
+    print(f"torch_headers: no wheel of torch {release} for this Python", file=sys.stderr)
+    return False
 
 
 def _unpack(wheel: Path, folder: Path) -> None:

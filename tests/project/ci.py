@@ -129,7 +129,7 @@ def jobs() -> list[Job]:
         Job("check", [PYTHON, "-c", CHECK], built, cores=0),
         Job("tests", [*run, "--alone=none", *here], built),  # half of their time is waiting
         Job("fake", [PYTHON, f"{fake}/run.py"], built, env={"PINNEDPG_JOBS": "1"}),
-        Job("alone", [*run, "--alone=only", *here], ("tests",), cores=2),
+        Job("alone", [*run, "--alone=only", *here], ("tests",), cores=1000),
         *([Job("address", [*pytest, "address"], ("style", "torch"))] if slices.chosen(1) else []),
         *wheel(),
     ]

@@ -129,7 +129,7 @@ def _commit() -> tuple[int, int]:
     begin = int(head[:12], 16) % SEEDS
     if _git("rev-parse", "--is-shallow-repository") != "false":
         return begin, begin  # its ancestors are not there: slices by chance, not in turn
-    return int(_git("rev-list", "--count", "HEAD")), begin
+    return int(_git("rev-list", "--count", "--first-parent", "HEAD")), begin
 
 
 def _git(*words: str) -> str:
@@ -137,7 +137,8 @@ def _git(*words: str) -> str:
     if not (root / ".git").exists():  # unpacked into another project's checkout, perhaps
         return ""
     try:
-        command = ["git", "-C", str(root), *words]
+        # A checkout in a container may be another user's.
+        command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -124,9 +124,7 @@ class Build:
         command += [*macros, *tree.includes(), "-isystem", sysconfig.get_path("include")]
         header = CSRC / "torch_glue" / "precompiled.h"
         needs: list[Path] = []
-        if not (
-            self.launcher and Path(self.launcher[0]).name == "sccache"
-        ):  # which has no such header
+        if not self._uses("sccache"):  # it does not cache a file that uses a precompiled header
             target = directory / "precompiled.h.gch"
             needs = [self.graph.compile(header, target, [*command, "-x", "c++-header"])]
             command += ["-include", str(target.with_suffix("")), "-Winvalid-pch"]
@@ -153,7 +151,7 @@ class Build:
 
     def _compiler(self) -> list[str]:
         cache = self.launcher
-        if cache and Path(cache[0]).name == "ccache":  # as ccache asks for precompiled headers
+        if self._uses("ccache"):  # what its manual asks for with precompiled headers
             cache = ["env", "CCACHE_SLOPPINESS=pch_defines,time_macros", *cache]
         given = settings.from_environment("CPPFLAGS", "CXXFLAGS")
         precompiled = ["-fpch-preprocess"] if self.launcher and not _is_clang() else []
@@ -163,6 +161,7 @@ class Build:
             "-std=c++20",
             "-fPIC",
             "-DNDEBUG",
+            f"-DPINNEDPG_COMPILER={settings.compiler_id()}",  # another one compiles all anew
             *precompiled,
             *given,
         ]
@@ -185,12 +184,19 @@ class Build:
             path.write_text(text)
         return path
 
+    def _uses(self, cache: str) -> bool:
+        return bool(self.launcher) and Path(self.launcher[0]).name == cache
+
     def _remove_others(self, files: list[Path]) -> None:
-        """Removes modules of an earlier build: the engine may have changed since."""
-        suffix = sysconfig.get_config_var("EXT_SUFFIX")
-        for path in self.package.glob(f"_C*{suffix}"):
-            if path not in files:
+        """Removes the libraries of another build, whose ninja file does not know this one."""
+        note = Path("build", "linked")
+        build = f"{self.directory} {self.package}"
+        is_same = note.exists() and note.read_text() == build
+        for path in self.package.glob("*.so"):
+            if path not in files or not is_same:
                 path.unlink()
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(build)
 
 
 def engine_sources() -> list[Path]:

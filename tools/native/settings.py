@@ -5,7 +5,9 @@
 import os
 import shlex
 import shutil
+import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,7 +31,7 @@ def sanitizer() -> str:
 
 def compiler() -> list[str]:
     """Returns the C++ compiler of CXX, without a compiler cache before it."""
-    words = shlex.split(os.environ.get("CXX", "c++"))
+    words = shlex.split(os.environ.get("CXX") or "c++")
     return words[1:] if len(words) > 1 and Path(words[0]).name in LAUNCHERS else words
 
 
@@ -39,6 +41,12 @@ def launcher() -> list[str]:
     if len(words) > 1 and Path(words[0]).name in LAUNCHERS:
         return words[:1]
     return [found for found in map(shutil.which, LAUNCHERS) if found][:1]
+
+
+def compiler_id() -> int:
+    """Returns a number that differs between compilers and their releases."""
+    asked = subprocess.run([*compiler(), "--version"], capture_output=True)
+    return zlib.crc32(asked.stdout)
 
 
 def optimisation() -> list[str]:

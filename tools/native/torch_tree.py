@@ -49,8 +49,13 @@ class TorchTree:
 
 
 def torch_trees() -> list[TorchTree]:
-    """Returns the trees named in PINNEDPG_TORCH_TREES, else the installed torch alone."""
+    """Returns the trees that PINNEDPG_TORCH_TREES names, else the installed torch's.
+
+    "@NAME" stands for what is in the file of that name.
+    """
     named = os.environ.get("PINNEDPG_TORCH_TREES", "")
+    if named.startswith("@"):
+        named = Path(named[1:]).read_text().strip()
     if named:
         trees = [TorchTree.read(Path(path)) for path in named.split(os.pathsep)]
         minors = [tree.minor for tree in trees]
