@@ -42,6 +42,7 @@ CudaEvent::~CudaEvent() = default;
 void CudaEvent::record(void*) { throw_no_cuda("CUDA"); }
 void CudaEvent::hold(void*) const { throw_no_cuda("CUDA"); }
 bool CudaEvent::is_over() const { throw_no_cuda("CUDA"); }
+void CudaEvent::synchronize() const { throw_no_cuda("CUDA"); }
 
 CudaStream::CudaStream(int) : owned_(false) { throw_no_cuda("CUDA"); }
 CudaStream::CudaStream(void*) : owned_(false) { throw_no_cuda("CUDA"); }

@@ -117,7 +117,6 @@ class Build:
         command = [
             *self._compiler(),
             *settings.optimisation(),
-            "-O2",
             "-fvisibility=hidden",
             "-Icsrc",
         ]
@@ -161,6 +160,7 @@ class Build:
             "-std=c++20",
             "-fPIC",
             "-DNDEBUG",
+            "-fno-plt",  # calls between the libraries cost a jump less
             f"-DPINNEDPG_COMPILER={settings.compiler_id()}",  # another one compiles all anew
             *precompiled,
             *given,
