@@ -83,13 +83,13 @@ class Build:
         print(
             f"pinnedpg: built in {time.monotonic() - begun:.0f} s ({cpu:.0f} s of CPU)", flush=True
         )
-        targets = self.nvcc.targets() if self.nvcc else []
+        targets = self.nvcc.targets if self.nvcc else []
         release = self.nvcc.release if self.nvcc else None
         return Built(files, release, targets, {tree.minor: tree.version for tree in self.trees})
 
     def _kernel(self, source: Path) -> Path:
         # One directory per set of GPUs, so that building a wheel keeps the local build's kernels.
-        directory = self.directory / f"kernels-{'-'.join(self.nvcc.targets())}"
+        directory = self.directory / f"kernels-{'-'.join(self.nvcc.targets)}"
         return self.graph.compile(source, directory / f"{source.name}.o", self.nvcc.command())
 
     def _engine(self, kernels: list[Path]) -> Path:

@@ -2,6 +2,7 @@
 # Copyright (c) 2026 The pinnedpg authors
 """The CUDA compiler: where it is, what it compiles for, and how to call it."""
 
+import functools
 import os
 import re
 import shlex
@@ -48,6 +49,7 @@ class Nvcc:
         print(f"pinnedpg: no nvcc {where}: building for the CPU alone")
         return None
 
+    @functools.cached_property
     def targets(self) -> list[str]:
         """Returns what the kernels are compiled for, as in TORCH_CUDA_ARCH_LIST.
 
@@ -61,10 +63,10 @@ class Nvcc:
         return listed or self._present() or [f"{_dotted(self._majors()[0])}+PTX"]
 
     def gencodes(self) -> list[str]:
-        """Returns the -gencode flags for `targets()`."""
+        """Returns the -gencode flags for `targets`."""
         listed = bool(os.environ.get("TORCH_CUDA_ARCH_LIST"))
         flags = []
-        for entry in self.targets():
+        for entry in self.targets:
             parsed = re.fullmatch(r"(\d+)\.(\d+[af]?)(\+PTX)?", entry)
             if not parsed:
                 fail(f'TORCH_CUDA_ARCH_LIST must be "All" or like "8.0;9.0+PTX"; got {entry!r}')
